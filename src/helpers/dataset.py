@@ -1,0 +1,337 @@
+"""Labelled configurations: read, check, describe, split. Energies in eV, forces in eV/A, stress in eV/A^3.
+
+A frame is an ase.Atoms with energy, forces and, if known, stress in its calculator. Two keys of
+its comment line order a file, and a file without them works too: `config_type` is its kind, and
+frames of one kind and `seed` form a group, made from one cell or along one trajectory.
+"""
+
+import hashlib
+import io
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+from ase import Atoms, units
+from ase.geometry import find_mic
+from scipy.spatial import cKDTree
+
+from helpers import records
+
+SIDES = ("train", "validation", "test")
+WHERE_TO_WRITE = {
+    "energy": "in the comment line, as energy=... in eV",
+    "forces": "three columns after the positions, in eV/A, with forces:R:3 in Properties",
+}
+
+
+def problem(atoms: Atoms) -> str | None:
+    """What forbids the use of a frame, and what to do about it; None if nothing does."""
+    labels = atoms.calc.results if atoms.calc else {}
+    for name, place in WHERE_TO_WRITE.items():
+        if name not in labels:
+            similar = [
+                key for key in (*atoms.info, *atoms.arrays, *labels) if name.rstrip("s") in key.lower()
+            ]
+            found = f" (found: {', '.join(similar)})" if similar else ""
+            return f"no {name}{found}. Write them {place}, or drop the frame"
+    quantities = {
+        "cell": (atoms.cell.array, (3, 3)),
+        "positions": (atoms.positions, (len(atoms), 3)),
+        "energy": (labels["energy"], ()),
+        "forces": (labels["forces"], (len(atoms), 3)),
+    }
+    if "stress" in labels:
+        quantities["stress"] = (labels["stress"], (6,))
+    for name, (given, shape) in quantities.items():
+        value = np.asarray(given)
+        if value.shape != shape or value.dtype.kind not in "iuf":
+            return f"{name} must be numbers of shape {shape}, not {given!r}. Correct the frame"
+        if not np.isfinite(value).all():
+            return f"NaN or infinity in {name}. Compute the frame again or drop it"
+    if atoms.cell.volume < 1e-6:
+        return 'no cell, or one of zero volume. Write Lattice="ax ay az bx by bz cx cy cz" in A'
+    return None
+
+
+def read(path: Path) -> list[Atoms]:
+    """Frames of an extended XYZ file, each with energy and forces; stress may be missing.
+
+    Raises ValueError naming the file, the frame (counted from 1) and the remedy for: an empty
+    file, anything that is not extended XYZ, a truncated last frame, a frame without atoms,
+    energy, forces or volume, and NaN or infinity.
+    """
+    text = Path(path).read_text(errors="replace")
+    lines = text.rstrip().split("\n")
+    frames: list[Atoms] = []
+    start = 0
+    if not text.strip():
+        raise ValueError(f"{path}: the file is empty. Give an extended XYZ file with energies and forces")
+    # Frames are told apart here, one at a time: ASE's reader stops silently at an empty line,
+    # accepts a last number that was cut short, and does not say which frame is wrong.
+    while start < len(lines):
+        where = f"{path}, frame {len(frames) + 1}"
+        count = lines[start].strip()
+        if not count.isdecimal():
+            raise ValueError(
+                f"{where}: line {start + 1} must be a number of atoms, not {count[:40]!r}. Give extended XYZ: "
+                "a number of atoms, a comment line, and one line an atom, without empty lines"
+            )
+        if int(count) == 0:
+            raise ValueError(f"{where}: zero atoms. Drop the frame")
+        end = start + int(count) + 2
+        if end > len(lines) or (end == len(lines) and not text.endswith("\n")):
+            raise ValueError(
+                f"{where}: truncated; the file ends before the frame's {count} atoms and the end of the last "
+                "line. Copy the file again, or drop the frame (if it is whole, end its last line)"
+            )
+        try:
+            block = io.StringIO("\n".join(lines[start:end]) + "\n")
+            atoms = ase.io.read(block, format="extxyz")
+        except Exception as error:  # ASE raises whatever its parsing meets, from KeyError to OSError
+            raise ValueError(
+                f"{where}: not extended XYZ ({type(error).__name__}: {error}). Correct lines {start + 1} to {end}"
+            ) from error
+        if complaint := problem(atoms):
+            raise ValueError(f"{where}: {complaint}")
+        frames.append(atoms)
+        start = end
+    return frames
+
+
+def write(path: Path, frames: list[Atoms]) -> None:
+    """Write extended XYZ with energy, forces and stress under these names, whole or not at all."""
+    with records.whole_file(path) as temporary:
+        ase.io.write(temporary, frames, format="extxyz")
+
+
+def energy(atoms: Atoms) -> float:
+    """Total energy in eV."""
+    return float(atoms.calc.results["energy"])
+
+
+def cell_name(atoms: Atoms) -> str:
+    """Short hash of composition and cell (to 0.001 A): equal for frames of one trajectory at fixed cell."""
+    # + 0.0 makes -0.0 and 0.0 the same bytes.
+    content = np.sort(atoms.numbers).tobytes() + (atoms.cell.array.round(3) + 0.0).tobytes()
+    return hashlib.sha256(content).hexdigest()[:8]
+
+
+def kind(atoms: Atoms) -> str:
+    """`config_type` of a frame, or its chemical formula if it has none."""
+    return str(atoms.info.get("config_type", atoms.get_chemical_formula("metal")))
+
+
+def group(atoms: Atoms) -> str:
+    """'kind/seed': frames of one group must stay on one side of a split.
+
+    Without a `seed`, all frames of one composition and one cell form a group, since they may
+    come from one trajectory.
+    """
+    return f"{kind(atoms)}/{atoms.info.get('seed', cell_name(atoms))}"
+
+
+def split(frames: list[Atoms], holdout: float = 0.1) -> dict[str, list[Atoms]]:
+    """Train, validation and test frames, whole groups each, every kind on its own.
+
+    A kind's groups are ranked by the SHA-256 of their names, which needs no seed and survives
+    reordering. n = max(1, round(holdout x groups)): the first n are test (of two groups or more),
+    the next n validation (of three or more), the rest train.
+    Raises ValueError if a side is left without frames.
+    """
+    kinds: dict[str, set[str]] = defaultdict(set)
+    for atoms in frames:
+        kinds[kind(atoms)].add(group(atoms))
+    side = {}
+    for groups in kinds.values():
+        ranked = sorted(groups, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+        n = max(1, round(holdout * len(ranked)))
+        n_test = n if len(ranked) > 1 else 0
+        n_validation = n if len(ranked) > 2 else 0
+        for rank, name in enumerate(ranked):
+            side[name] = SIDES[2 if rank < n_test else 1 if rank < n_test + n_validation else 0]
+    parts = {name: [atoms for atoms in frames if side[group(atoms)] == name] for name in SIDES}
+    for name, part in parts.items():
+        if not part:
+            raise ValueError(
+                f"no frames are left for {name}: {len(frames)} frames form {len(side)} groups of {len(kinds)} "
+                f"kinds, and holdout = {holdout}. One kind needs three groups: give frames that were made "
+                "independently a `seed` of their own in the comment line"
+            )
+    return parts
+
+
+def close_pairs(frames: list[Atoms]) -> list[tuple[int, int, float, float]]:
+    """Pairs (i, j, energy difference, work) of frames of one cell, near enough to compare the two.
+
+    work = -(F_i + F_j)/2 . (R_j - R_i) in eV, the trapezoid rule, for each frame with the next
+    five of its cell and species order. Its error is of third order: for a Morse bond of
+    exponent 2/A, |dF . dR| d / (2 A) at displacement d. Pairs where that exceeds a tenth of the
+    work are left out.
+    """
+    cells: dict[str, list[int]] = defaultdict(list)
+    for index, atoms in enumerate(frames):
+        cells[cell_name(atoms)].append(index)
+    pairs = []
+    for indices in cells.values():
+        later = ((i, j) for k, i in enumerate(indices) for j in indices[k + 1 : k + 6])
+        for i, j in later:
+            first, second = frames[i], frames[j]
+            if not np.array_equal(first.numbers, second.numbers):
+                continue
+            step, length = find_mic(second.positions - first.positions, first.cell, first.pbc)
+            forces = first.calc.results["forces"], second.calc.results["forces"]
+            work = -float(np.sum((forces[0] + forces[1]) / 2 * step))
+            error = abs(np.sum((forces[1] - forces[0]) * step)) * length.max() / 2
+            if error < 0.1 * abs(work):
+                pairs.append((i, j, energy(second) - energy(first), work))
+    return pairs
+
+
+def unit_mistakes() -> dict[str, float]:
+    """What energy difference / work comes to, for each usual mistake in one of the two units."""
+    eV = {"Hartree": units.Hartree, "Rydberg": units.Rydberg, "kcal/mol": units.kcal / units.mol,
+          "kJ/mol": units.kJ / units.mol}  # fmt: skip
+    return {
+        **{f"energies in {name} with forces in eV/A": 1 / value for name, value in eV.items()},
+        **{
+            f"forces in {name}/A with energies in eV, or energies converted from {name} twice": value
+            for name, value in eV.items()
+        },
+        **{f"forces in {name}/Bohr with energies in eV": value / units.Bohr for name, value in eV.items()},
+        "forces per Bohr with positions in A": 1 / units.Bohr,
+        "positions in Bohr with forces per A": units.Bohr,
+    }
+
+
+def check_units(frames: list[Atoms]) -> tuple[float | None, int]:
+    """Energy difference / work of the forces over close pairs of frames, and the number of pairs.
+
+    The ratio is a median weighted by the work, so that neither noise nor single frames move it;
+    None if no two frames are close enough to tell. Units that agree with each other but not with
+    eV and A (all in Hartree and Bohr) give 1 too: no ratio can show them.
+    Raises ValueError if it is not 1 within 10 %, naming the units that explain it, or if single
+    frames disagree.
+    """
+    pairs = close_pairs(frames)
+    if not pairs:
+        return None, 0
+    change, work = np.array([pair[2:] for pair in pairs]).T
+    order = np.argsort(change / work)
+    total = np.cumsum(np.abs(work[order]))
+    ratio = float((change / work)[order][np.searchsorted(total, total[-1] / 2)])
+    evidence = (
+        f"between {len(pairs)} pairs of close frames of one cell the energy changes by {ratio:.4g} times "
+        "the work of the forces"
+    )
+    if not 0.9 < ratio < 1.1:
+        deviation = {
+            name: abs(np.log(abs(ratio) / value)) for name, value in unit_mistakes().items() if ratio > 0
+        }
+        name = min(deviation, key=deviation.get, default=None)
+        if name is None:
+            cause = "the opposite sign: forces are minus the gradient of the energy"
+        elif deviation[name] < 0.04:
+            cause = f"as for {name}"
+        else:
+            cause = "which no usual mistake in units explains: are both from the same calculation?"
+        raise ValueError(f"energies and forces disagree: {evidence}, {cause}. Convert to eV, A and eV/A")
+    sizes = np.array([len(frames[pair[0]]) for pair in pairs])
+    excess = np.abs(change - work) - 0.5 * np.abs(work) - 0.001 * sizes
+    worst = int(np.argmax(excess))
+    if excess[worst] > 0:
+        i, j = pairs[worst][:2]
+        raise ValueError(
+            f"energies and forces of frames {i + 1} and {j + 1} (counted from 1) disagree: {change[worst]:.4g} eV "
+            f"against {work[worst]:.4g} eV of work, though {evidence}. Compute the two again, or drop them"
+        )
+    return ratio, len(pairs)
+
+
+def duplicates(frames: list[Atoms], tolerance: float = 1e-3) -> list[tuple[int, int]]:
+    """Pairs of frames of one cell whose atoms lie within `tolerance` (A), up to lattice vectors.
+
+    Atoms are compared in the order of the file.
+    """
+    species: dict[bytes, list[int]] = defaultdict(list)
+    for index, atoms in enumerate(frames):
+        species[atoms.numbers.tobytes()].append(index)
+    found = []
+    for indices in species.values():
+        fractional = np.array([frames[i].get_scaled_positions(wrap=False).ravel() for i in indices])
+        radius = tolerance * max(np.linalg.norm(frames[i].cell.reciprocal(), axis=1).max() for i in indices)
+        tree = cKDTree(fractional % 1 % 1, boxsize=1)  # -1e-20 % 1 is 1.0, outside the box
+        for first, second in tree.query_pairs(radius, p=np.inf):
+            a, b = frames[indices[first]], frames[indices[second]]
+            _, lengths = find_mic(b.positions - a.positions, a.cell, a.pbc)
+            if np.abs(a.cell.array - b.cell.array).max() < tolerance and lengths.max() < tolerance:
+                found.append((indices[first], indices[second]))
+    return sorted(found)
+
+
+def reference_energies(frames: list[Atoms]) -> tuple[dict[int, float], int]:
+    """E0 in eV by atomic number, and the rank of the composition matrix.
+
+    The E0s are the least-squares fit of sum_Z n_Z E0_Z to the total energies; of several that fit
+    equally well, the one of least norm. They are determined by the data only if the rank equals
+    the number of elements: frames that all have one stoichiometry give rank 1 and an arbitrary
+    share of the energy to each element.
+    """
+    elements = sorted({int(number) for atoms in frames for number in atoms.numbers})
+    counts = np.array([[np.sum(atoms.numbers == number) for number in elements] for atoms in frames], float)
+    energies = np.array([energy(atoms) for atoms in frames])
+    solution, _, rank, _ = np.linalg.lstsq(counts, energies, rcond=None)
+    return dict(zip(elements, solution.tolist(), strict=True)), int(rank)
+
+
+def extent(values: list[np.ndarray]) -> list[float] | None:
+    """[smallest, largest] of all numbers in `values`; None without any."""
+    numbers = np.concatenate([np.ravel(value) for value in values]) if values else np.array([])
+    return [float(numbers.min()), float(numbers.max())] if numbers.size else None
+
+
+def describe(frames: list[Atoms]) -> list[dict[str, Any]]:
+    """One row a kind: counts, largest force on an atom, else [smallest, largest], None if unknown.
+
+    Strain and rattle come from the keys of that name; stress covers xx and yy.
+    """
+    kinds: dict[str, list[Atoms]] = defaultdict(list)
+    for atoms in frames:
+        kinds[kind(atoms)].append(atoms)
+    rows = []
+    for name, members in sorted(kinds.items()):
+        info = [atoms.info for atoms in members]
+        labels = [atoms.calc.results for atoms in members]
+        rows.append(
+            {
+                "kind": name,
+                "frames": len(members),
+                "groups": len({group(atoms) for atoms in members}),
+                "atoms": sum(len(atoms) for atoms in members),
+                "strain_percent": extent(
+                    [100 * np.asarray(each["strain"]) for each in info if "strain" in each]
+                ),
+                "rattle_A": extent([each["rattle"] for each in info if "rattle" in each]),
+                "eV_per_atom": extent([energy(atoms) / len(atoms) for atoms in members]),
+                "max_force_eV_per_A": max(
+                    float(np.linalg.norm(each["forces"], axis=1).max()) for each in labels
+                ),
+                "stress_eV_per_A3": extent([each["stress"][:2] for each in labels if "stress" in each]),
+            }
+        )
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows of `describe` as text, a column for each key, ranges to three digits."""
+    lines = [list(rows[0])]
+    for row in rows:
+        texts = {key: "-" for key, value in row.items() if value is None}
+        texts |= {key: f"{value:.3g}" for key, value in row.items() if isinstance(value, float)}
+        texts |= {key: f"{v[0]:.3g} to {v[1]:.3g}" for key, v in row.items() if isinstance(v, list)}
+        lines.append([str(texts.get(key, value)) for key, value in row.items()])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
+    )

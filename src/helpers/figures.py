@@ -1,0 +1,310 @@
+"""Every picture, one function each. All return the matplotlib Figure; `save` writes it."""
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from ase import Atoms, units
+from ase.geometry import find_mic
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from helpers import dataset, records
+from helpers.localisation import ENHANCEMENT, Mode
+from helpers.parameters import Run
+from helpers.phonons import PER_CM, Bands, Flexural
+from helpers.structures import Defect
+
+# Okabe and Ito's colours: told apart by the colour-blind and, with the line styles, in grey print.
+BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE = (
+    "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7",
+)  # fmt: skip
+plt.rcParams.update(
+    {
+        "figure.constrained_layout.use": True,
+        "figure.dpi": 110,
+        "savefig.dpi": 200,
+        "font.size": 9,
+        "axes.labelsize": 9,
+        "legend.fontsize": 8,
+        "legend.frameon": False,
+        "lines.linewidth": 1.2,
+        "axes.spines.top": False,
+        "pdf.fonttype": 42,
+    }
+)
+
+
+def new(width: float = 6.3, height: float = 3.6, **subplots: Any) -> tuple[Figure, Any]:
+    """A figure of `width` x `height` inches in the compendium's style, and its axes."""
+    return plt.subplots(figsize=(width, height), **subplots)
+
+
+def per_cm_axis(axes: Axes) -> None:
+    """A right-hand axis in cm-1 beside a vertical axis in THz."""
+    right = axes.secondary_yaxis("right", functions=(lambda f: f * PER_CM, lambda k: k / PER_CM))
+    right.set_ylabel("wavenumber (cm$^{-1}$)")
+
+
+MARKERS = "osD^vP"
+
+
+def labelled_data(frames: list[Atoms]) -> Figure:
+    """Two panels: energy against forces of each frame, and how the forces are distributed, by kind.
+
+    Energies in meV an atom above the lowest frame of the kind, forces in eV/A.
+    """
+    figure, (left, right) = new(6.3, 3.0, ncols=2)
+    colours = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
+    for number, name in enumerate(sorted({dataset.kind(atoms) for atoms in frames})):
+        members = [atoms for atoms in frames if dataset.kind(atoms) == name]
+        colour, marker = colours[number % 6], MARKERS[number % 6]
+        energies = np.array([dataset.energy(atoms) / len(atoms) for atoms in members])
+        forces = [np.linalg.norm(atoms.calc.results["forces"], axis=1) for atoms in members]
+        left.plot(
+            [np.sqrt((each**2).mean()) for each in forces],
+            1000 * (energies - energies.min()),
+            marker, color=colour, markersize=4, markerfacecolor="none", label=name,
+        )  # fmt: skip
+        ordered = np.sort(np.concatenate(forces))
+        share = 1 - np.arange(len(ordered)) / len(ordered)
+        right.plot(ordered, share, color=colour, marker=marker, markersize=4, markerfacecolor="none",
+                   markevery=max(1, len(ordered) // 8))  # fmt: skip
+    left.set(
+        xlabel="r.m.s. force on an atom (eV/Å)", ylabel="energy above the lowest of its kind\n(meV per atom)"
+    )
+    right.set(xlabel="force on an atom (eV/Å)", ylabel="share of atoms with a larger force", ylim=(0, 1.02))
+    right.set_xlim(left=0)
+    left.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def energies_follow_forces(pairs: list[tuple[int, int, float, float]]) -> Figure:
+    """Energy difference of close frames against the work of their forces (eV), from `close_pairs`.
+
+    On logarithmic axes a mistake in a unit moves all points onto a parallel of the diagonal.
+    """
+    change, work = np.abs([pair[2:] for pair in pairs]).T
+    figure, axes = new(5.2, 3.0)
+    ends = np.array([work.min() / 2, work.max() * 2])
+    axes.loglog(ends, ends, color="black", label="eV and eV/Å agree")
+    axes.loglog(ends, ends * units.Hartree, "--", color=VERMILION, label="forces in Hartree/Å")
+    axes.loglog(ends, ends / units.Hartree, ":", color=VERMILION, label="energies in Hartree")
+    axes.loglog(
+        work, change, "o", color=BLUE, markersize=5, markerfacecolor="none", label="pairs of close frames"
+    )
+    axes.set(xlabel="work of the mean force (eV)", ylabel="energy difference (eV)")
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+    return figure
+
+
+def _draw_bands(axes: Axes, bands: Bands) -> None:
+    """Frame of a band plot: ticks at the corners of the zone, THz, a line at zero."""
+    for distance, _ in bands.ticks[1:-1]:
+        axes.axvline(distance, color="0.8", linewidth=0.6, zorder=0)
+    axes.set_xticks([distance for distance, _ in bands.ticks], [label for _, label in bands.ticks])
+    axes.set_xlim(bands.distances[0], bands.distances[-1])
+    axes.set_ylabel("frequency (THz)")
+    axes.set_ylim(min(0.0, 1.05 * bands.frequencies.min()), 1.03 * bands.frequencies.max())
+    axes.axhline(0.0, color="0.8", linewidth=0.6, zorder=0)
+
+
+def bands_and_dos(bands: Bands, grid: np.ndarray, total: np.ndarray) -> Figure:
+    """Bands (THz) along the path, and beside them the total DOS (states/THz/cell) on `grid`."""
+    figure, (left, right) = new(6.3, 4.0, ncols=2, sharey=True, width_ratios=[3, 1])
+    left.plot(bands.distances, bands.frequencies, color=BLUE)
+    _draw_bands(left, bands)
+    right.plot(total, grid, color="black")
+    right.fill_betweenx(grid, total, color="0.88")
+    right.set(xlabel="DOS\n(states / THz / cell)", xlim=(0, None))
+    per_cm_axis(right)
+    return figure
+
+
+def projected_dos(grid: np.ndarray, total: np.ndarray, parts: dict[str, np.ndarray]) -> Figure:
+    """Total DOS and its parts (states/THz/cell) against frequency in THz."""
+    figure, axes = new(6.3, 3.2)
+    axes.plot(grid, total, color="black", linewidth=0.8, label="total")
+    axes.fill_between(grid, total, color="0.92")
+    for (name, part), colour, line in zip(
+        parts.items(), (BLUE, VERMILION, GREEN), ("-", "--", ":"), strict=False
+    ):
+        axes.plot(grid, part, line, color=colour, linewidth=1.6, label=name)
+    axes.set(xlabel="frequency (THz)", ylabel="DOS (states / THz / cell)", ylim=(0, None))
+    axes.set_xlim(grid[0], grid[-1])
+    axes.legend()
+    top = axes.secondary_xaxis("top", functions=(lambda f: f * PER_CM, lambda k: k / PER_CM))
+    top.set_xlabel("wavenumber (cm$^{-1}$)")
+    return figure
+
+
+def flexural(branches: dict[str, Flexural]) -> Figure:
+    """ZA branch near Gamma for each label, and the q^2 law of the last one."""
+    figure, axes = new(4.6, 3.4)
+    styles = ((VERMILION, "s--"), (BLUE, "o-"))
+    for (label, branch), (colour, style) in zip(branches.items(), styles, strict=True):
+        axes.plot(
+            branch.q, branch.frequencies, style, color=colour, markersize=4, markerfacecolor="none", label=label
+        )
+    stiffness = np.sqrt(branch.quadratic)
+    axes.plot(branch.q, stiffness * branch.q**2, ":", color="black", label=f"{stiffness:.1f} THz Å$^2$ × $q^2$")
+    axes.axhline(0.0, color="0.8", linewidth=0.6, zorder=0)
+    axes.set(xlabel="$q$ along Γ–M (1/Å)", ylabel="frequency (THz), negative if imaginary")
+    axes.legend()
+    return figure
+
+
+def thermal(functions: dict[str, np.ndarray], limit: float) -> Figure:
+    """Heat capacity (k_B) with its classical `limit`, and free energy (eV), against temperature (K)."""
+    figure, (left, right) = new(6.3, 2.8, ncols=2)
+    temperature = functions["temperature"]
+    left.plot(temperature, functions["heat_capacity_kB"], color=BLUE, label="harmonic")
+    left.axhline(limit, color="black", linestyle=":", label=f"Dulong and Petit, {limit:.0f} $k_B$")
+    left.set(xlabel="temperature (K)", ylabel="heat capacity ($k_B$ / cell)", ylim=(0, None))
+    left.legend(loc="lower right")
+    right.plot(temperature, functions["free_energy_eV"], color=BLUE)
+    right.axhline(0.0, color="0.8", linewidth=0.6, zorder=0)
+    right.set(xlabel="temperature (K)", ylabel="vibrational free energy (eV / cell)")
+    return figure
+
+
+def vacancy(defect: Defect, relaxed: Atoms, radius: float = 7.5, magnification: float = 5.0) -> Figure:
+    """Top and side view of the relaxed cell within `radius` A of the missing atom.
+
+    Arrows from the ideal places, `magnification` times as long as the atoms moved.
+    """
+    from_site = find_mic(relaxed.positions - defect.site, relaxed.cell, relaxed.pbc)[0]
+    moved = find_mic(relaxed.positions - defect.atoms.positions, relaxed.cell, relaxed.pbc)[0]
+    near = np.linalg.norm(from_site[:, :2], axis=1) < radius
+    species = list(dict.fromkeys(relaxed.symbols))
+    looks = dict(zip(species, ((SKY, 130), (ORANGE, 70), (GREEN, 70)), strict=False))
+    figure, panels = new(4.6, 5.9, nrows=2, sharex=True, height_ratios=[2.6, 1])
+    for axes, (up, depth) in zip(panels, ((1, 2), (2, 1)), strict=True):
+        # The side view is a slice, or what lies behind would show in the empty place.
+        shown = np.flatnonzero(near & (abs(from_site[:, depth]) < (2.5 if depth == 1 else np.inf)))
+        for atom in shown[np.argsort(-from_site[shown, depth] * (-1) ** up)]:
+            colour, size = looks[relaxed.symbols[atom]]
+            edge = "black" if atom in defect.local else "white"
+            axes.scatter(*from_site[atom, [0, up]], s=size, color=colour, edgecolor=edge, linewidth=1.2)
+        arrows = shown[np.linalg.norm(moved[shown], axis=1) > 0.02]
+        axes.quiver(
+            *(from_site - moved)[arrows][:, [0, up]].T, *moved[arrows][:, [0, up]].T,
+            angles="xy", scale_units="xy", scale=1 / magnification, width=0.005, color="black", zorder=5,
+        )  # fmt: skip
+        axes.scatter(
+            0, 0, s=110, facecolor="none", edgecolor=VERMILION, linestyle="--", linewidth=1.5, zorder=6
+        )
+        axes.set(ylabel=f"${'xyz'[up]}$ (Å)", aspect="equal")
+        axes.margins(0.08, 0.12 if up == 1 else 0.5)
+    panels[1].set_xlabel("$x$ (Å)")
+    handles = [
+        Line2D([], [], marker="o", linestyle="", color=looks[name][0], markersize=8, label=name)
+        for name in species
+    ]
+    handles += [
+        Line2D([], [], marker="o", linestyle="", markerfacecolor="none", markeredgecolor="black", label="at the defect"),
+        Line2D([], [], marker="o", linestyle="", markerfacecolor="none", markeredgecolor=VERMILION, label="missing atom"),
+        Line2D([], [], marker=r"$\rightarrow$", linestyle="", color="black", label=f"displacement × {magnification:g}"),
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, handletextpad=0.1)
+    return figure
+
+
+def weighted_bands(
+    bands: Bands, group: str, grid: np.ndarray, totals: dict[str, np.ndarray], locals_: dict[str, np.ndarray]
+) -> Figure:
+    """Bands coloured by the share of `group`; beside them total and local DOS (states/THz/cell).
+
+    `totals` and `locals_` give a DOS on `grid` (THz) for each label, the defective cell's first.
+    """
+    figure, panels = new(7.2, 4.6, ncols=3, sharey=True, width_ratios=[3.2, 1, 1])
+    share = bands.shares[group]
+    points = np.stack(np.broadcast_arrays(bands.distances[:, None], bands.frequencies), axis=-1)
+    segments = np.stack([points[:-1], points[1:]], axis=2).reshape(-1, 2, 2)
+    weight = ((share[:-1] + share[1:]) / 2).ravel()
+    order = weight.argsort()  # the strongest drawn last
+    colours = LinearSegmentedColormap.from_list("weight", ["0.88", "0.75", ORANGE, VERMILION, "#3b0f00"])
+    lines = LineCollection(
+        segments[order], array=weight[order], cmap=colours, norm=Normalize(0, weight.max()),
+        linewidths=0.5 + 1.8 * weight[order] / weight.max(), rasterized=True,
+    )  # fmt: skip
+    panels[0].add_collection(lines)
+    _draw_bands(panels[0], bands)
+    figure.colorbar(lines, ax=panels[0], location="top", shrink=0.7, aspect=30, label="weight at the defect")
+    for axes, curves, label in ((panels[1], totals, "total DOS"), (panels[2], locals_, "local DOS")):
+        for (name, values), (colour, style) in zip(
+            curves.items(), ((VERMILION, "-"), ("black", ":")), strict=False
+        ):
+            axes.plot(values, grid, style, color=colour, linewidth=1.0, label=name)
+        axes.set(xlabel=f"{label}\n(states / THz / cell)", xlim=(0, None))
+    panels[1].legend(loc="lower center", bbox_to_anchor=(1.0, 1.0), ncols=1)
+    per_cm_axis(panels[2])
+    return figure
+
+
+def mode_weights(modes: list[Mode], candidates: list[Mode], evenly: float) -> Figure:
+    """Weight at the defect of every mode against frequency (THz), by irrep; `candidates` labelled.
+
+    `evenly` is the weight of a mode spread over all atoms.
+    """
+    figure, axes = new(6.3, 3.2)
+    looks = zip(dict.fromkeys(mode.irrep for mode in modes), (BLUE, VERMILION, GREEN), "osD", strict=False)
+    for irrep, colour, marker in sorted(looks):
+        chosen = [mode for mode in modes if mode.irrep == irrep]
+        axes.plot(
+            [mode.frequency_THz for mode in chosen], [mode.weight for mode in chosen], marker,
+            color=colour, markersize=4, markerfacecolor="none", label=f"${irrep[0]}_{{{irrep[1:]}}}$",
+        )  # fmt: skip
+    for mode in candidates:
+        axes.annotate(
+            f"{mode.frequency_THz:.2f}",
+            (mode.frequency_THz, mode.weight),
+            (4, 2),
+            textcoords="offset points",
+            fontsize=7,
+        )
+    axes.axhline(evenly, color="black", linestyle=":", label="spread evenly")
+    axes.axhline(ENHANCEMENT * evenly, color="black", linestyle="--", label=f"{ENHANCEMENT:g} × evenly")
+    axes.set(xlabel="frequency (THz)", ylabel="weight at the defect", ylim=(0, None))
+    axes.legend(ncols=2)
+    return figure
+
+
+def learning_curves(curves: dict[str, dict[str, np.ndarray]]) -> Figure:
+    """Validation RMSE of forces and of the energy over the epochs; `curves` by name, from training.read_log.
+
+    A dotted line marks where stage two begins.
+    """
+    figure, panels = new(6.3, 3.0, ncols=2, sharex=True)
+    quantities = {
+        "force_meV_per_A": "validation force RMSE (meV/Å)",
+        "energy_meV_per_atom": "validation energy RMSE (meV/atom)",
+    }
+    for axes, (quantity, label) in zip(panels, quantities.items(), strict=True):
+        for (name, curve), colour, style in zip(
+            curves.items(), (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY), ("-", "--", "-.", ":", "-", "--"),
+            strict=False,
+        ):
+            axes.plot(curve["epoch"] + 1, curve[quantity], style, color=colour, label=name)
+            for epoch in curve["epoch"][curve["stage"] == 2][:1]:
+                axes.axvline(epoch + 1, color=colour, linestyle=":", linewidth=0.9)
+        axes.set(xscale="log", yscale="log", xlabel="epoch (counted from 1)", ylabel=label)
+        axes.grid(alpha=0.25, which="major", linewidth=0.5)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter("{x:g}")
+    panels[0].plot([], [], ":", color="0.3", linewidth=0.9, label="stage two begins")
+    panels[0].legend()
+    return figure
+
+
+def save(figure: Figure, run: Run, name: str) -> None:
+    """Write NAME.pdf and NAME.png into the run's folder."""
+    for suffix in (".pdf", ".png"):
+        path = run.folder / f"{name}{suffix}"
+        # A fixed metadata set keeps the files of equal pictures equal.
+        metadata = {"CreationDate": None} if suffix == ".pdf" else None
+        with records.whole_file(path) as temporary:
+            figure.savefig(temporary, metadata=metadata)

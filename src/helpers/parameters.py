@@ -1,0 +1,191 @@
+"""Parameters of the notebooks: one model each, with ranges, units, a readable tag and a key."""
+
+import ast
+import difflib
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from helpers import paths, records
+
+Strain = Annotated[float, Field(ge=-0.05, le=0.05, description="biaxial, relative to the model's own lattice constant")]  # fmt: skip
+
+
+def injected_names(namespace: dict[str, Any]) -> list[str]:
+    """Names that papermill assigned in the cell it adds after the parameters, read from `In`."""
+    cells = [cell for cell in namespace.get("In", []) if cell.startswith("# Parameters")]
+    return [
+        target.id
+        for cell in cells[-1:]
+        for statement in ast.parse(cell).body
+        if isinstance(statement, ast.Assign)
+        for target in statement.targets
+        if isinstance(target, ast.Name)
+    ]
+
+
+def suggestion(name: str, known: list[str]) -> str:
+    """'; did you mean ...?' if a known name is close, else the list of what is known."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"
+
+
+def complaint(error: dict[str, Any]) -> str:
+    """One line for one of pydantic's errors: the value, why it is refused, what to give."""
+    name, value = error["loc"][0], error["input"]
+    if error["type"] == "missing":
+        return f"parameter '{name}' is missing: give it a value in the cell tagged 'parameters'"
+    words = {
+        "int_type": "must be a whole number, like 6",
+        "float_type": "must be a number, like 0.02",
+        "string_type": "must be text",
+        "bool_type": "must be True or False, with a capital letter (papermill passes 'true' as text)",
+    }
+    why = words.get(error["type"], error["msg"].removeprefix("Value error, ").lower())
+    return f"{name} = {value!r}: {why}"
+
+
+class Run(BaseModel):
+    """A notebook's parameters. Subclasses name the step, and the modules that compute it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    step: ClassVar[str]
+    modules: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    def of(cls, namespace: dict[str, Any]) -> Self:
+        """Parameters from a notebook's `globals()`; ValueError in plain words if one is wrong.
+
+        Names that papermill injected and this step does not know are refused.
+        """
+        known = list(cls.model_fields)
+        for name in injected_names(namespace):
+            if name not in known:
+                raise ValueError(f"unknown parameter '{name}'{suggestion(name, known)}")
+        try:
+            return cls(**{name: namespace[name] for name in known if name in namespace})
+        except ValidationError as error:
+            raise ValueError("; ".join(complaint(each) for each in error.errors())) from None
+
+    @property
+    def tag(self) -> str:
+        """Readable name of the run, one folder under results/STEP/."""
+        raise NotImplementedError
+
+    def other_than_default(self, *shown: str) -> str:
+        """'_name=value' for each changed parameter that the tag does not show already."""
+        return "".join(
+            f"_{name}={getattr(self, name)}"
+            for name, field in type(self).model_fields.items()
+            if name not in (*shown, "device", "trust_model") and getattr(self, name) != field.default
+        )
+
+    @property
+    def folder(self) -> Path:
+        """Where the run writes: results/STEP/TAG."""
+        return paths.RESULTS / self.step / self.tag
+
+    @cached_property
+    def inputs(self) -> dict[str, str]:
+        """SHA-256 of each file that the run reads."""
+        raise NotImplementedError
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of parameters, inputs and code that a result is valid for."""
+        given = self.model_dump(exclude={"trust_model", "device"})
+        return records.key(given, self.inputs, self.modules)
+
+
+class Data(Run):
+    """01_data."""
+
+    step: ClassVar[str] = "01_data"
+    modules: ClassVar[tuple[str, ...]] = ("dataset",)
+    data: str = "wse2_gpaw.xyz"
+
+    @property
+    def tag(self) -> str:
+        return Path(self.data).stem
+
+    @cached_property
+    def inputs(self) -> dict[str, str]:
+        return {"data": records.sha256(paths.data_file(self.data))}
+
+
+class Training(Data):
+    """02_training."""
+
+    step: ClassVar[str] = "02_training"
+    modules: ClassVar[tuple[str, ...]] = ("training",)
+    profile: Literal["smoke", "small", "thesis"] = "smoke"
+    seed: int = Field(default=1, ge=0)
+    device: Literal["cpu", "cuda"] = "cpu"
+    wandb_mode: Literal["offline", "online", "disabled"] = "offline"
+
+    @property
+    def tag(self) -> str:
+        data = Path(self.data).stem
+        other = "" if self.data == type(self).model_fields["data"].default else f"_{data}"
+        return self.profile + other + self.other_than_default("profile", "data", "wandb_mode")
+
+
+class Simulation(Run):
+    """What every notebook that computes phonons with a model has in common."""
+
+    formula: str = "WSe2"
+    lattice_constant: float = Field(default=3.32, ge=2.0, le=6.0)
+    thickness: float = Field(default=3.36, ge=1.0, le=6.0)
+    strain: Strain = 0.0
+    model: str = "wse2-small"
+    trust_model: bool = False
+    device: Literal["cpu", "cuda"] = "cpu"
+    displacement: float = Field(default=0.01, ge=0.001, le=0.05)
+    mesh: int = Field(default=36, ge=1, le=200)
+    smearing: float = Field(default=0.05, gt=0.0, le=1.0)
+
+    @property
+    def model_name(self) -> str:
+        return Path(self.model).stem
+
+    @property
+    def strain_name(self) -> str:
+        return f"strain{self.strain:.2f}" if self.strain == round(self.strain, 2) else f"strain{self.strain}"
+
+    @cached_property
+    def inputs(self) -> dict[str, str]:
+        return {"model": records.sha256(paths.model_file(self.model))}
+
+
+class Pristine(Simulation):
+    """04_pristine."""
+
+    step: ClassVar[str] = "04_pristine"
+    modules: ClassVar[tuple[str, ...]] = ("phonons", "force_constants", "relaxation")
+    supercell: int = Field(default=6, ge=1, le=24)
+    mesh: int = Field(default=120, ge=1, le=400)
+
+    @property
+    def tag(self) -> str:
+        shown = ("formula", "supercell", "strain", "model")
+        name = f"{self.supercell}x{self.supercell}_{self.formula}_{self.strain_name}_{self.model_name}"
+        return name + self.other_than_default(*shown)
+
+
+class Defect(Simulation):
+    """05_defect."""
+
+    step: ClassVar[str] = "05_defect"
+    modules: ClassVar[tuple[str, ...]] = ("localisation", "force_constants", "relaxation")
+    supercell: int = Field(default=6, ge=3, le=24)
+    defect: str = "V_Se"
+    rattle: float = Field(default=0.05, ge=0.0, le=0.2)
+    seed: int = Field(default=1, ge=0)
+
+    @property
+    def tag(self) -> str:
+        shown = ("supercell", "defect", "strain", "model")
+        name = f"{self.supercell}x{self.supercell}_{self.defect}_{self.strain_name}_{self.model_name}"
+        return name + self.other_than_default(*shown)

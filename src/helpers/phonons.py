@@ -1,0 +1,304 @@
+"""Bands, densities of states, irreps, thermal functions and invariances, on phonopy's own objects.
+
+Frequencies in THz; an imaginary one is given as a negative number and never changed.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from phonopy import Phonopy
+from phonopy.physical_units import get_physical_units
+from scipy.sparse import coo_array, csr_array, diags_array, vstack
+from scipy.sparse.linalg import lsqr
+from tqdm import tqdm
+
+PER_CM = 33.35640951981521  # cm-1 in 1 THz
+IMAGINARY = -0.01  # THz; above it a negative frequency is the rounding of an acoustic mode
+HIGH_SYMMETRY = {"Γ": (0.0, 0.0, 0.0), "M": (0.5, 0.0, 0.0), "K": (1 / 3, 1 / 3, 0.0)}
+Groups = dict[str, np.ndarray]  # name -> indices of atoms
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Frequencies at q points and, for each group of atoms, the share of every mode's motion."""
+
+    q_points: np.ndarray  # (n_q, 3) in reciprocal lattice vectors
+    q_weights: np.ndarray  # (n_q,) summing to 1
+    frequencies: np.ndarray  # (n_q, n_modes) THz
+    shares: dict[str, np.ndarray] = field(default_factory=dict)  # (n_q, n_modes), sum |e_i|^2
+
+
+@dataclass(frozen=True)
+class Bands(Spectrum):
+    """A spectrum along a path through the Brillouin zone."""
+
+    distances: np.ndarray = field(default_factory=lambda: np.empty(0))  # (n_q,) 1/A, with 2 pi
+    ticks: tuple[tuple[float, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class GammaModes:
+    """Modes at Gamma with the symmetry they transform by."""
+
+    frequencies: np.ndarray  # (n_modes,) THz
+    eigenvectors: np.ndarray  # (n_atoms, 3, n_modes), mass-weighted, unit norm
+    sets: list[list[int]]  # modes that are degenerate by symmetry
+    irreps: list[str]  # one for each set
+
+
+def spectrum(
+    phonon: Phonopy, q_points: np.ndarray, q_weights: np.ndarray, groups: Groups | None = None
+) -> Spectrum:
+    """Frequencies at `q_points` (n_q, 3) and each group's share; eigenvectors are not kept."""
+    frequencies, shares = [], {name: [] for name in groups or {}}
+    # A bar only where one waits: below a few hundred modes all q points take seconds.
+    quick = 3 * len(phonon.primitive) < 200
+    for q_point in tqdm(q_points, desc="q points", unit="q", disable=quick):
+        phonon.run_qpoints([q_point], with_eigenvectors=bool(groups))
+        frequencies.append(phonon.qpoints.frequencies[0])
+        if groups:
+            vectors = phonon.qpoints.eigenvectors[0]
+            motion = (abs(vectors) ** 2).reshape(-1, 3, vectors.shape[1]).sum(axis=1)
+            for name, atoms in groups.items():
+                shares[name].append(motion[atoms].sum(axis=0))
+    return Spectrum(
+        np.asarray(q_points), np.asarray(q_weights), np.array(frequencies),
+        {name: np.array(share) for name, share in shares.items()},
+    )  # fmt: skip
+
+
+def path(phonon: Phonopy, points: int = 60) -> tuple[np.ndarray, np.ndarray, tuple[tuple[float, str], ...]]:
+    """Gamma-M-K-Gamma of a hexagonal cell: q (n_q, 3), distances (n_q,) in 1/A, ticks.
+
+    `points` intervals in all, spread by length.
+    """
+    corners = ["Γ", "M", "K", "Γ"]
+    reciprocal = 2 * np.pi * np.linalg.inv(phonon.primitive.cell).T
+    ends = np.array([HIGH_SYMMETRY[corner] for corner in corners])
+    lengths = np.linalg.norm(np.diff(ends @ reciprocal, axis=0), axis=1)
+    q_points, distances = [ends[0]], [0.0]
+    for start, end, length in zip(ends, ends[1:], lengths, strict=False):
+        steps = max(1, round(points * length / lengths.sum()))
+        for step in range(1, steps + 1):
+            q_points.append(start + (end - start) * step / steps)
+            distances.append(distances[-1] + length / steps)
+    ticks = np.concatenate([[0.0], lengths.cumsum()])
+    return np.array(q_points), np.array(distances), tuple(zip(ticks.tolist(), corners, strict=True))
+
+
+def bands(phonon: Phonopy, groups: Groups | None = None, points: int = 60) -> Bands:
+    """Bands along Gamma-M-K-Gamma of the phonopy object's primitive cell."""
+    q_points, distances, ticks = path(phonon, points)
+    found = spectrum(phonon, q_points, np.full(len(q_points), 1 / len(q_points)), groups)
+    return Bands(**vars(found), distances=distances, ticks=ticks)
+
+
+def on_mesh(phonon: Phonopy, mesh: int, groups: Groups | None = None) -> Spectrum:
+    """Spectrum on the inequivalent points of a Gamma-centred mesh x mesh x 1 grid.
+
+    The shares are right only for groups that the point group maps onto themselves.
+    """
+    phonon.init_mesh([mesh, mesh, 1], is_gamma_center=True)
+    weights = phonon.mesh.weights / phonon.mesh.weights.sum()
+    return spectrum(phonon, phonon.mesh.qpoints, weights, groups)
+
+
+def mesh_for(n: int, mesh: int) -> int:
+    """Grid for an n x n cell that samples as densely as `mesh` does for the primitive cell."""
+    return max(1, round(mesh / n))
+
+
+def density_of_states(
+    found: Spectrum, grid: np.ndarray, smearing: float, group: str | None = None
+) -> np.ndarray:
+    """(n_grid,) states per THz per cell of the phonopy object; of a group, its projected part.
+
+    Gaussians of standard deviation `smearing` in THz; `grid` (n_grid,) in THz. Integrates to
+    three times the number of atoms.
+    """
+    weights = np.broadcast_to(found.q_weights[:, None], found.frequencies.shape)
+    if group is not None:
+        weights = weights * found.shares[group]
+    # Bin far finer than the smearing, then one convolution: as exact, and quick for 1e6 modes.
+    step = smearing / 50
+    edges = np.arange(grid.min() - 6 * smearing, grid.max() + 6 * smearing + step, step)
+    counts, edges = np.histogram(found.frequencies, bins=edges, weights=weights)
+    centres = (edges[:-1] + edges[1:]) / 2
+    offsets = np.arange(-6 * smearing, 6 * smearing + step / 2, step)
+    kernel = np.exp(-0.5 * (offsets / smearing) ** 2)
+    return np.interp(grid, centres, np.convolve(counts, kernel / (kernel.sum() * step), mode="same"))
+
+
+def frequency_grid(*spectra: Spectrum, smearing: float, points: int = 2001) -> np.ndarray:
+    """(points,) THz, from below the lowest to above the highest mode by six smearings."""
+    lowest = min(found.frequencies.min() for found in spectra)
+    highest = max(found.frequencies.max() for found in spectra)
+    return np.linspace(lowest - 6 * smearing, highest + 6 * smearing, points)
+
+
+def imaginary(found: Spectrum) -> list[tuple[float, np.ndarray]]:
+    """(frequency in THz as a negative number, q) of every imaginary mode, the largest first."""
+    q_index, _ = np.nonzero(found.frequencies < IMAGINARY)
+    values = found.frequencies[found.frequencies < IMAGINARY]
+    return sorted(
+        ((float(f), found.q_points[i]) for f, i in zip(values, q_index, strict=True)), key=lambda m: m[0]
+    )
+
+
+def gap(found: Spectrum, below: int) -> tuple[float, float]:
+    """Top of the lowest `below` branches and bottom of the next, in THz; a gap if it is higher."""
+    return float(found.frequencies[:, :below].max()), float(found.frequencies[:, below:].min())
+
+
+def gamma_modes(phonon: Phonopy) -> GammaModes:
+    """All modes at Gamma, degenerate sets found by symmetry, with the labels of their irreps."""
+    found = phonon.run_irreps([0, 0, 0], symmetry_adapted=True)
+    n_modes = len(found.frequencies)
+    return GammaModes(
+        frequencies=found.frequencies,
+        eigenvectors=found.eigenvectors.reshape(-1, 3, n_modes),
+        sets=[list(each) for each in found.band_indices],
+        irreps=list(found._ir_labels),
+    )
+
+
+def thermal(phonon: Phonopy, mesh: int, temperatures: np.ndarray) -> dict[str, np.ndarray]:
+    """Free energy (eV) and heat capacity (k_B) per primitive cell at `temperatures` (K).
+
+    Harmonic. Modes below 0.01 THz are left out: the acoustic ones at Gamma, and imaginary ones,
+    for which there is no free energy.
+    """
+    phonon.run_mesh([mesh, mesh, 1], is_gamma_center=True)
+    phonon.run_thermal_properties(temperatures=temperatures, cutoff_frequency=0.01)
+    units = get_physical_units()
+    properties = phonon.thermal_properties
+    return {
+        "temperature": properties.temperatures,
+        "free_energy_eV": properties.free_energy / units.EvTokJmol,
+        "heat_capacity_kB": properties.heat_capacity / (units.EvTokJmol * 1000 * units.KB),
+    }
+
+
+@dataclass(frozen=True)
+class Flexural:
+    """The lowest branch near Gamma: w^2 = linear q^2 + quadratic q^4, and w ~ q^exponent."""
+
+    q: np.ndarray  # (n_q,) 1/A
+    frequencies: np.ndarray  # (n_q,) THz
+    linear: float  # THz^2 A^2: 0 for a free sheet, stress / (mass density (2 pi)^2) for a strained one
+    quadratic: float  # THz^2 A^4
+    exponent: float  # nan where the branch is imaginary
+
+    def as_dict(self) -> dict[str, float | None]:
+        exponent = None if np.isnan(self.exponent) else self.exponent
+        return {"linear_THz2_A2": self.linear, "quadratic_THz2_A4": self.quadratic, "exponent": exponent}
+
+
+def flexural(phonon: Phonopy, q_largest: float = 0.1, points: int = 20) -> Flexural:
+    """ZA branch for 0 < q <= `q_largest` (1/A) along Gamma-M, with its fits."""
+    reciprocal = 2 * np.pi * np.linalg.inv(phonon.primitive.cell).T
+    direction = np.array(HIGH_SYMMETRY["M"])
+    q = np.linspace(0.1, 1.0, points) * q_largest
+    q_points = np.outer(q / np.linalg.norm(direction @ reciprocal), direction)
+    signed = spectrum(phonon, q_points, np.full(points, 1 / points)).frequencies[:, 0]
+    # Fitted as w^2 / q^2, so that the smallest q decide about the linear term.
+    design = np.stack([np.ones(points), q**2, q**4], axis=1)
+    linear, quadratic, _ = np.linalg.lstsq(design, signed * abs(signed) / q**2, rcond=None)[0]
+    exponent = np.polyfit(np.log(q), np.log(signed), 1)[0] if signed.min() > 0 else np.nan
+    return Flexural(q, signed, float(linear), float(quadratic), float(exponent))
+
+
+def invariance_equations(phonon: Phonopy) -> tuple[csr_array, csr_array]:
+    """Linear equations that force constants (n_primitive, N, 3, 3), flattened, must obey.
+
+    The first matrix holds the acoustic sum rule and the permutation symmetry. The second holds
+    the Born-Huang conditions (a rigid rotation gives no force) and the Huang conditions (no
+    stress): M. Born and K. Huang, Dynamical Theory of Crystal Lattices (1954), chapter V. Vectors
+    between atoms are averages over the equally short images.
+    """
+    primitive = phonon.primitive
+    n_primitive, n_atoms = len(primitive), len(phonon.supercell)
+    vectors, multiplicity = primitive.get_smallest_vectors()
+    vectors = vectors @ primitive.cell
+    first = np.zeros((n_primitive, n_atoms, 3))
+    second = np.zeros((n_primitive, n_atoms, 3, 3))
+    for i in range(n_primitive):
+        for j in range(n_atoms):
+            count, start = multiplicity[j, i]
+            images = vectors[start : start + count]
+            first[i, j] = images.mean(axis=0)
+            second[i, j] = (images[:, :, None] * images[:, None, :]).mean(axis=0)
+
+    def index(i, j, a, b):
+        return ((i * n_atoms + j) * 3 + a) * 3 + b
+
+    every = np.arange(n_atoms)
+    equations: list[list[tuple[np.ndarray, np.ndarray]]] = [[], []]
+    for i in range(n_primitive):
+        for a in range(3):
+            for b in range(3):
+                equations[0].append((index(i, every, a, b), np.ones(n_atoms)))
+                for c in range(b):
+                    columns = np.concatenate([index(i, every, a, b), index(i, every, a, c)])
+                    equations[1].append((columns, np.concatenate([first[i, :, c], -first[i, :, b]])))
+    # Permutation: translate (i, j) so that j comes to lie in the primitive cell.
+    row_of = {int(atom): row for row, atom in enumerate(primitive.p2s_map)}
+    translations = primitive.atomic_permutations
+    for i in range(n_primitive):
+        for j in range(n_atoms):
+            target = primitive.s2p_map[j]
+            permutation = translations[np.flatnonzero(translations[:, j] == target)[0]]
+            partner = permutation[primitive.p2s_map[i]]
+            for a in range(3):
+                for b in range(3):
+                    pair = (index(i, j, a, b), index(row_of[int(target)], partner, b, a))
+                    if pair[0] < pair[1]:
+                        equations[0].append((np.array(pair), np.array([1.0, -1.0])))
+    voigt = [(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]
+    cells = [(i, j) for i in range(n_primitive) for j in range(n_atoms)]
+    rows, columns = np.array(cells).T
+    for p, (a, b) in enumerate(voigt):
+        for c, d in voigt[:p]:
+            coefficients = [second[rows, columns, c, d], -second[rows, columns, a, b]]
+            where = [index(rows, columns, a, b), index(rows, columns, c, d)]
+            equations[1].append((np.concatenate(where), np.concatenate(coefficients)))
+    size = n_primitive * n_atoms * 9
+    return _sparse(equations[0], size), _sparse(equations[1], size)
+
+
+def _sparse(equations: list[tuple[np.ndarray, np.ndarray]], size: int) -> csr_array:
+    rows = np.repeat(np.arange(len(equations)), [len(columns) for columns, _ in equations])
+    columns = np.concatenate([columns for columns, _ in equations])
+    values = np.concatenate([values for _, values in equations])
+    return coo_array((values, (rows, columns)), shape=(len(equations), size)).tocsr()
+
+
+def rotational_residual(phonon: Phonopy) -> float:
+    """Largest violation of the Born-Huang conditions, in eV/A, of a primitive-cell phonopy object."""
+    _, rotational = invariance_equations(phonon)
+    born_huang = rotational[: 9 * len(phonon.primitive)]
+    return float(abs(born_huang @ _compact(phonon).ravel()).max())
+
+
+def make_rotationally_invariant(phonon: Phonopy, *, stress_free: bool) -> None:
+    """The smallest change (least squares) of the force constants that makes them obey all invariances.
+
+    The Huang conditions only if the sheet is `stress_free`. The solution of least norm is unique,
+    so it has the space group of the force constants it is given.
+    """
+    symmetric, rotational = invariance_equations(phonon)
+    if not stress_free:
+        rotational = rotational[: 9 * len(phonon.primitive)]
+    equations = vstack([symmetric, rotational], format="csr")
+    norms = np.sqrt(equations.power(2).sum(axis=1))
+    equations = (diags_array(1 / np.where(norms > 0, norms, 1.0)) @ equations).tocsr()
+    matrices = _compact(phonon)
+    change = lsqr(equations, -equations @ matrices.ravel(), atol=1e-15, btol=1e-15, iter_lim=20000)[0]
+    phonon.force_constants = matrices + change.reshape(matrices.shape)
+
+
+def _compact(phonon: Phonopy) -> np.ndarray:
+    """(n_primitive, N, 3, 3) force constants in eV/A^2."""
+    matrices = phonon.force_constants
+    full = matrices.shape[0] == matrices.shape[1] and len(phonon.primitive) < matrices.shape[0]
+    return matrices[phonon.primitive.p2s_map] if full else matrices

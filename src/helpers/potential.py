@@ -1,0 +1,131 @@
+"""Load a trained MACE, after checking that it is the file it should be."""
+
+import contextlib
+import io
+import json
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ase import Atoms
+
+from helpers import paths, records
+
+# MACE prints a line on import about an accelerator that is not installed.
+with contextlib.redirect_stdout(io.StringIO()):
+    from mace.calculators import MACECalculator
+
+
+@dataclass(frozen=True)
+class Potential:
+    """A model ready to compute energies (eV), forces (eV/A) and stress (eV/A^3)."""
+
+    name: str
+    checksum: str  # SHA-256 of the file
+    registered: bool  # whether data/models lists this checksum
+    elements: tuple[str, ...]
+    r_max: float  # A
+    num_interactions: int
+    calculator: MACECalculator
+
+    def __str__(self) -> str:
+        known = "in data/models" if self.registered else "NOT in data/models"
+        return (
+            f"{self.name}: sha256 {self.checksum[:16]}… ({known}), elements {' '.join(self.elements)}, "
+            f"r_max {self.r_max:g} A, {self.num_interactions} interactions"
+        )
+
+
+def registry() -> dict[str, str]:
+    """SHA-256 of each model that data/models/*.json describes, by name."""
+    return {path.stem: json.loads(path.read_text())["sha256"] for path in paths.MODELS.glob("*.json")}
+
+
+def load(
+    model: str,
+    *,
+    device: str = "cpu",
+    dtype: str = "float64",
+    trust_model: bool = False,
+    elements: tuple[str, ...] = (),
+) -> Potential:
+    """The model of that name in data/models, or at that path, in precision `dtype` on `device`.
+
+    Loading a model executes code that the file contains. So a file of data/models must have the
+    checksum of its .json, and any other file is refused unless its checksum is that of a model
+    in data/models or `trust_model` is set.
+
+    Raises FileNotFoundError when there is no such file, and ValueError when the file is not what
+    it should be, when it does not know one of `elements`, or when `device` is not there.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device = 'cuda': PyTorch finds no GPU here; set device = 'cpu'")
+    path = paths.model_file(model)
+    if path.stat().st_size == 0:
+        raise ValueError(f"model {path} is empty; copy it again or train it with 02_training")
+    checksum = records.sha256(path)
+    known = registry()
+    registered = checksum in known.values()
+    if path.parent == paths.MODELS and checksum != known.get(path.stem):
+        raise ValueError(
+            f"model {path.name} has sha256 {checksum[:16]}…, but data/models/{path.stem}.json says "
+            f"{known.get(path.stem, 'nothing')[:16]}…: it is damaged or was exchanged; restore both from git"
+        )
+    if not registered and not trust_model:
+        raise ValueError(
+            f"model {path} (sha256 {checksum[:16]}…) is not one of data/models. Loading a model executes "
+            "code that the file contains: set trust_model = True if you know where it comes from"
+        )
+    network = read(path, device)
+    found = tuple(_symbol(number) for number in network.atomic_numbers.tolist())
+    missing = [element for element in elements if element not in found]
+    if missing:
+        raise ValueError(
+            f"model {path.name} knows {', '.join(found)} but not {', '.join(missing)}: "
+            "take a model trained on these elements, or another formula"
+        )
+    # MACE warns when it converts a model to the precision we ask for; the precision is recorded.
+    logging.disable(logging.WARNING)
+    try:
+        calculator = MACECalculator(models=[network], device=device, default_dtype=dtype)
+    finally:
+        logging.disable(logging.NOTSET)
+    return Potential(
+        name=path.stem,
+        checksum=checksum,
+        registered=registered,
+        elements=found,
+        r_max=float(network.r_max),
+        num_interactions=int(network.num_interactions),
+        calculator=calculator,
+    )
+
+
+def read(path: Path, device: str) -> torch.nn.Module:
+    """The pickled MACE module in `path`; ValueError if it is truncated or something else."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            network = torch.load(path, map_location=device, weights_only=False)
+    except Exception as error:  # pickle raises whatever the damaged bytes happen to mean
+        raise ValueError(
+            f"model {path} cannot be loaded ({type(error).__name__}): it is truncated or not a model "
+            "written by mace_run_train; copy it again"
+        ) from error
+    if not hasattr(network, "atomic_numbers") or not hasattr(network, "r_max"):
+        raise ValueError(f"model {path} holds a {type(network).__name__}, not a MACE model")
+    return network
+
+
+def _symbol(number: int) -> str:
+    return Atoms(numbers=[number]).get_chemical_symbols()[0]
+
+
+def evaluate(potential: Potential, atoms: Atoms) -> dict[str, Any]:
+    """energy (eV), forces (N, 3) (eV/A) and stress (6,) (eV/A^3, Voigt) of `atoms`."""
+    potential.calculator.calculate(atoms)
+    results = potential.calculator.results
+    return {name: results[name] for name in ("energy", "forces", "stress")}

@@ -1,0 +1,127 @@
+"""What a run leaves behind: whole files, checksums, and result.json with the key it is valid for."""
+
+import ast
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from helpers import paths
+
+SCHEMA = 1
+PACKAGES = ("ase", "mace-torch", "numpy", "phonopy", "scipy", "spglib", "torch")
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that replaces it when the block succeeds; else nothing changes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix="".join(path.suffixes))
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as indented JSON, whole or not at all. NaN is refused (ValueError)."""
+    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    with whole_file(path) as temporary:
+        temporary.write_text(text)
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def revision() -> str | None:
+    """Git revision of the compendium, '-dirty' when tracked files differ; None without git."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            cwd=paths.ROOT, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return described.stdout.strip()
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that numbers depend on."""
+    found = {package: importlib.metadata.version(package) for package in PACKAGES}
+    return {"python": platform.python_version(), **found}
+
+
+def imported_helpers(modules: tuple[str, ...]) -> set[str]:
+    """`modules` (names in helpers) and every helper they import, directly or not."""
+    found: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module in found:
+            continue
+        found.add(module)
+        tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module == "helpers":
+                waiting += [alias.name for alias in node.names]
+    return found
+
+
+def key(parameters: dict[str, Any], inputs: dict[str, str], modules: tuple[str, ...]) -> str:
+    """Hash of all that a result depends on: 16 hexadecimal digits.
+
+    `parameters` of the run, `inputs` (checksums of the files it reads), and the source of the
+    `modules` that compute it with those that they import.
+    """
+    sources = {
+        module: sha256(Path(__file__).parent / f"{module}.py")
+        for module in sorted(imported_helpers(modules))
+    }
+    text = json.dumps([SCHEMA, parameters, inputs, sources], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def write(run: Any, results: dict[str, Any]) -> Path:
+    """Write result.json of a run (an instance from `parameters`) and return its path."""
+    path = run.folder / "result.json"
+    write_json(
+        path,
+        {
+            "schema": SCHEMA,
+            "step": run.step,
+            "tag": run.tag,
+            "key": run.key,
+            "parameters": run.model_dump(),
+            "inputs": run.inputs,
+            "versions": versions(),
+            "revision": revision(),
+            "results": results,
+        },
+    )
+    return path
+
+
+def load(run: Any) -> dict[str, Any] | None:
+    """`results` of the run's result.json if it is valid for the run's key; else None."""
+    path = run.folder / "result.json"
+    try:
+        record = json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return record["results"] if record.get("key") == run.key else None

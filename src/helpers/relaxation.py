@@ -1,0 +1,60 @@
+"""Relax atoms, at held symmetry or free, in float64."""
+
+import numpy as np
+from ase import Atoms
+from ase.constraints import FixSymmetry
+from ase.filters import FrechetCellFilter
+from ase.geometry import find_mic
+from ase.optimize import BFGS
+
+from helpers.potential import Potential, evaluate
+
+FORCE_TOLERANCE = 1e-5  # eV/A; phonons of the float64 models need far less than 1e-3
+STEPS = 1000
+
+
+def relax(
+    atoms: Atoms,
+    potential: Potential,
+    *,
+    hold_symmetry: bool,
+    relax_cell: bool = False,
+    force_tolerance: float = FORCE_TOLERANCE,
+) -> Atoms:
+    """A relaxed copy of `atoms`, with no force component above `force_tolerance` eV/A.
+
+    `hold_symmetry` keeps the space group that `atoms` has. `relax_cell` also brings the in-plane
+    stress to zero; the height of the cell stays. Raises RuntimeError when it does not converge.
+    """
+    relaxed = atoms.copy()
+    relaxed.calc = potential.calculator
+    if hold_symmetry:
+        relaxed.set_constraint(FixSymmetry(relaxed, symprec=1e-4))
+    target = FrechetCellFilter(relaxed, mask=[1, 1, 0, 0, 0, 1]) if relax_cell else relaxed
+    optimizer = BFGS(target, logfile=None, maxstep=0.05)
+    optimizer.run(fmax=force_tolerance, steps=STEPS)
+    largest = np.linalg.norm(relaxed.get_forces(), axis=1).max()
+    if largest > 1.01 * force_tolerance:
+        raise RuntimeError(
+            f"relaxation of {relaxed.symbols} stopped after {STEPS} steps with a force of {largest:.1e} eV/A "
+            f"(wanted {force_tolerance:.0e}): the model may not know such structures; look at the geometry"
+        )
+    relaxed.set_constraint()
+    relaxed.calc = None
+    return relaxed
+
+
+def compare(atoms: Atoms, other: Atoms, potential: Potential) -> dict[str, float]:
+    """Energy of `atoms` less that of `other` (eV), and how far apart they are after a shift (A)."""
+    apart = find_mic(atoms.positions - other.positions, atoms.cell)[0]
+    apart -= apart.mean(axis=0)
+    return {
+        "energy_eV": evaluate(potential, atoms)["energy"] - evaluate(potential, other)["energy"],
+        "rms_A": float(np.sqrt((apart**2).sum(axis=1).mean())),
+        "largest_A": float(np.linalg.norm(apart, axis=1).max()),
+    }
+
+
+def thickness(atoms: Atoms) -> float:
+    """Distance in A between the highest and the lowest atom along z."""
+    return float(np.ptp(atoms.positions[:, 2]))
