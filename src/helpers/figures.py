@@ -147,10 +147,18 @@ def flexural(branches: dict[str, Flexural]) -> Figure:
     styles = ((VERMILION, "s--"), (BLUE, "o-"))
     for (label, branch), (colour, style) in zip(branches.items(), styles, strict=True):
         axes.plot(
-            branch.q, branch.frequencies, style, color=colour, markersize=4, markerfacecolor="none", label=label
+            branch.q,
+            branch.frequencies,
+            style,
+            color=colour,
+            markersize=4,
+            markerfacecolor="none",
+            label=label,
         )
     stiffness = np.sqrt(branch.quadratic)
-    axes.plot(branch.q, stiffness * branch.q**2, ":", color="black", label=f"{stiffness:.1f} THz Å$^2$ × $q^2$")
+    axes.plot(
+        branch.q, stiffness * branch.q**2, ":", color="black", label=f"{stiffness:.1f} THz Å$^2$ × $q^2$"
+    )
     axes.axhline(0.0, color="0.8", linewidth=0.6, zorder=0)
     axes.set(xlabel="$q$ along Γ–M (1/Å)", ylabel="frequency (THz), negative if imaginary")
     axes.legend()
@@ -285,7 +293,9 @@ def learning_curves(curves: dict[str, dict[str, np.ndarray]]) -> Figure:
     }
     for axes, (quantity, label) in zip(panels, quantities.items(), strict=True):
         for (name, curve), colour, style in zip(
-            curves.items(), (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY), ("-", "--", "-.", ":", "-", "--"),
+            curves.items(),
+            (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY),
+            ("-", "--", "-.", ":", "-", "--"),
             strict=False,
         ):
             axes.plot(curve["epoch"] + 1, curve[quantity], style, color=colour, label=name)

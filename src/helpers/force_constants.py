@@ -15,9 +15,12 @@ from helpers.potential import Potential, evaluate
 
 
 def to_phonopy(atoms: Atoms) -> PhonopyAtoms:
-    """The same cell for phonopy."""
+    """The same cell for phonopy, with ASE's masses: phonopy's own are older (Se 78.96 u, not 78.971)."""
     return PhonopyAtoms(
-        symbols=atoms.get_chemical_symbols(), cell=atoms.cell.array, positions=atoms.positions
+        symbols=atoms.get_chemical_symbols(),
+        cell=atoms.cell.array,
+        positions=atoms.positions,
+        masses=atoms.get_masses(),
     )
 
 

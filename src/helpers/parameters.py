@@ -43,7 +43,7 @@ def complaint(error: dict[str, Any]) -> str:
         "string_type": "must be text",
         "bool_type": "must be True or False, with a capital letter (papermill passes 'true' as text)",
     }
-    why = words.get(error["type"], error["msg"].removeprefix("Value error, ").lower())
+    why = words.get(error["type"], error["msg"].replace("Input should", "must"))
     return f"{name} = {value!r}: {why}"
 
 
@@ -164,7 +164,7 @@ class Pristine(Simulation):
 
     step: ClassVar[str] = "04_pristine"
     modules: ClassVar[tuple[str, ...]] = ("phonons", "force_constants", "relaxation")
-    supercell: int = Field(default=6, ge=1, le=24)
+    supercell: int = Field(default=6, ge=3, le=24)
     mesh: int = Field(default=120, ge=1, le=400)
 
     @property

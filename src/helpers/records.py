@@ -90,8 +90,7 @@ def key(parameters: dict[str, Any], inputs: dict[str, str], modules: tuple[str, 
     `modules` that compute it with those that they import.
     """
     sources = {
-        module: sha256(Path(__file__).parent / f"{module}.py")
-        for module in sorted(imported_helpers(modules))
+        module: sha256(Path(__file__).parent / f"{module}.py") for module in sorted(imported_helpers(modules))
     }
     text = json.dumps([SCHEMA, parameters, inputs, sources], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,32 @@
+# make          sets up .venv, runs every notebook with its defaults, writes results/report/index.html
+# make test     style, pytest, and every notebook against its committed output
+# make lock     renews requirements.lock and environment.yml from pyproject.toml
+# make publish  renews what is committed of the default run: notebooks, figures, README's numbers
+
+PYTHON ?= python3
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+
+# A .venv that lost its Python, or that belongs to another place, is set up anew.
+ifneq ($(shell { .venv/bin/python -c 'from helpers import paths; print(paths.ROOT)'; } 2>/dev/null),$(realpath .))
+$(shell rm -f .venv/ready)
+endif
+
+.PHONY: all test lock publish
+all: .venv/ready
+	@.venv/bin/python -m snakemake --quiet progress rules host reason --cores all --nolock --rerun-incomplete --rerun-triggers params
+	@echo "The report is results/report/index.html"
+
+test: .venv/ready
+	.venv/bin/python -m ruff check src tests workflow
+	.venv/bin/python -m ruff format --check src tests workflow
+	.venv/bin/python -m pytest
+
+lock: .venv/ready
+	.venv/bin/python workflow/lock.py
+
+publish: all
+	.venv/bin/python workflow/publish.py
+
+.venv/ready: requirements.lock pyproject.toml
+	@sh workflow/setup.sh $(PYTHON)

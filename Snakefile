@@ -1,0 +1,106 @@
+"""The one graph of steps: every notebook with its defaults, then the report. `make` runs it.
+
+A step is run again when its key (parameters, inputs, helpers) or its notebook changed.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+from helpers import parameters, paths
+
+if "--quiet" in sys.argv:
+    logger.setLevel("ERROR")
+
+
+STEPS = [  # a notebook's parameters, and the steps whose results it reads
+    (parameters.Data(), []),
+    (parameters.Training(), ["01_data"]),
+    (parameters.Pristine(), []),
+    (parameters.Defect(), []),
+]
+
+
+workdir: paths.ROOT
+
+
+FOLDERS = {run.step: Path(os.path.relpath(run.folder, paths.ROOT)) for run, _ in STEPS}
+EXECUTED = {step: folder / "notebook.ipynb" for step, folder in FOLDERS.items()}
+REPORT = Path(os.path.relpath(paths.RESULTS / "report", paths.ROOT))
+
+
+def checksum(step):
+    """SHA-256 of what is written in a step's notebook: its outputs do not count."""
+    cells = json.loads((paths.NOTEBOOKS / f"{step}.ipynb").read_text())["cells"]
+    return hashlib.sha256(json.dumps([cell["source"] for cell in cells]).encode()).hexdigest()[:16]
+
+
+def logged(command):
+    """`command` with its output in the log and one line on the screen; on failure the log's end."""
+    return (
+        f"if {command} > {{log:q}} 2>&1; then echo '{{resources.label}}' ... $SECONDS s; "
+        "else echo '{resources.label}' failed after $SECONDS s. The end of {log:q}:; "
+        "(sed -n '/^Exception encountered/,$p' {log:q} | grep . || cat {log:q}) | tail -n 30; exit 1; fi"
+    )
+
+
+def label(number, step):
+    return f"[{number}/{len(STEPS) + 1}] {step}"
+
+
+onstart:
+    # From here on a step that fails speaks for itself.
+    if "--quiet" in sys.argv:
+        logger.setLevel("CRITICAL")
+
+
+rule all:
+    default_target: True
+    input:
+        EXECUTED.values(),
+        [folder / "result.json" for folder in FOLDERS.values()],
+        REPORT / "index.html",
+
+
+for number, (run, needed) in enumerate(STEPS, start=1):
+
+    rule:
+        name:
+            run.step
+        input:
+            [EXECUTED[step] for step in needed],
+            # `ancient`: not the file's time but its words decide, see params.
+            notebook=ancient(f"notebooks/{run.step}.ipynb"),
+        output:
+            notebook=EXECUTED[run.step],
+            result=update(FOLDERS[run.step] / "result.json"),
+        log:
+            FOLDERS[run.step] / "log.txt",
+        params:
+            key=run.key,
+            notebook=checksum(run.step),
+        resources:
+            label=label(number, run.step),
+        shell:
+            logged(
+                "{sys.executable:q} -m papermill -k python3 --no-progress-bar "
+                "{input.notebook:q} {output.notebook:q}"
+            )
+
+
+rule report:
+    input:
+        EXECUTED.values(),
+    output:
+        REPORT / "index.html",
+    log:
+        REPORT / "log.txt",
+    params:
+        steps=[(run.key, checksum(run.step)) for run, _ in STEPS],
+        code=hashlib.sha256((paths.ROOT / "workflow" / "report.py").read_bytes()).hexdigest()[:16],
+    resources:
+        label=label(len(STEPS) + 1, "report"),
+    shell:
+        logged("{sys.executable:q} workflow/report.py {output:q} {input:q}")

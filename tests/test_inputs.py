@@ -1,0 +1,171 @@
+"""Bad input gets one clear error; results are whole and valid for one key."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from helpers import parameters, paths, potential, records, structures
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"supercell": 0}, "supercell = 0: .*greater than or equal to 3"),
+        ({"supercell": -3}, "supercell = -3: .*greater than or equal to 3"),
+        ({"supercell": 2.5}, "supercell = 2.5: must be a whole number"),
+        ({"supercell": "six"}, "supercell = 'six': must be a whole number"),
+        ({"strain": 0.5}, "strain = 0.5: .*less than or equal to 0.05"),
+        ({"trust_model": "true"}, "trust_model = 'true': must be True or False"),
+        ({"device": "tpu"}, "device = 'tpu': .*'cpu' or 'cuda'"),
+        ({"In": ["", "x = 1", "# Parameters\nsupercel = 12\n"]}, "'supercel'; did you mean 'supercell'"),
+        ({"In": ["# Parameters\nprofile = 'small'\n"]}, "unknown parameter 'profile'; known: formula"),
+        ({"supercell": 2.5, "strain": 1.0}, "strain = 1.0: must be less.*; supercell = 2.5: must be a whole"),
+    ],
+)
+def test_a_wrong_parameter_is_named(given, message):
+    with pytest.raises(ValueError, match=message):
+        parameters.Defect.of(given)
+
+
+def test_parameters_pass_again_after_the_notebook_has_run():
+    namespace = {"supercell": 9, "In": ["", "# Parameters\nsupercell = 9\n"], "total": 3, "mace": object()}
+    assert parameters.Defect.of(namespace).tag == "9x9_V_Se_strain0.00_wse2-small"
+
+
+def test_tags_tell_runs_apart():
+    runs = [
+        parameters.Defect(),
+        parameters.Defect(strain=0.02),
+        parameters.Defect(strain=0.004),
+        parameters.Defect(displacement=0.02),
+        parameters.Defect(formula="MoS2"),
+        parameters.Defect(model="other"),
+    ]
+    assert len({run.tag for run in runs}) == len(runs)
+    assert runs[1].tag == "6x6_V_Se_strain0.02_wse2-small"
+
+
+def test_an_unknown_defect_or_formula_is_named():
+    cell = structures.supercell(structures.monolayer("WSe2", 3.32, 3.36), 3)
+    with pytest.raises(
+        ValueError, match="unknown defect 'V_S' of WSe2; known: V_W, V_Se; did you mean 'V_Se'?"
+    ):
+        structures.vacancy(cell, "V_S")
+    for formula in ("WSe", "hello", "W2Se"):
+        with pytest.raises(ValueError, match=f"formula = '{formula}': must be one metal and two"):
+            structures.monolayer(formula, 3.32, 3.36)
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """A copy of data/models to damage."""
+    folder = tmp_path / "models"
+    shutil.copytree(paths.MODELS, folder)
+    monkeypatch.setattr(paths, "MODELS", folder)
+    return folder / "wse2-small.model"
+
+
+def test_a_missing_model_is_named_with_those_there_are(shipped):
+    with pytest.raises(FileNotFoundError, match="model = 'wse3-small'.*wse2-small"):
+        potential.load("wse3-small")
+    with pytest.raises(FileNotFoundError, match="model = 'here/my.model'"):
+        potential.load("here/my.model")
+
+
+def test_an_empty_model_is_refused(shipped):
+    shipped.write_bytes(b"")
+    with pytest.raises(ValueError, match="is empty"):
+        potential.load("wse2-small")
+
+
+def test_a_model_with_another_checksum_is_refused(shipped):
+    with shipped.open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(ValueError, match="damaged or was exchanged"):
+        potential.load("wse2-small", trust_model=True)
+
+
+def test_a_file_outside_is_loaded_only_if_trusted_and_only_if_whole(shipped, tmp_path):
+    outside = tmp_path / "mine.model"
+    outside.write_bytes(shipped.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match="set trust_model = True if you know where it comes from"):
+        potential.load(str(outside))
+    with pytest.raises(ValueError, match="truncated or not a model"):
+        potential.load(str(outside), trust_model=True)
+    outside.write_bytes(shipped.read_bytes())
+    assert potential.load(str(outside)).registered  # the checksum is that of a shipped model
+
+
+def test_a_file_that_holds_something_else_is_refused(tmp_path):
+    import torch
+
+    torch.save({"weights": [1, 2, 3]}, tmp_path / "dict.model")
+    with pytest.raises(ValueError, match="holds a dict, not a MACE model"):
+        potential.load(str(tmp_path / "dict.model"), trust_model=True)
+
+
+def test_a_model_for_other_elements_is_refused():
+    with pytest.raises(ValueError, match="knows Se, W but not Mo, S"):
+        potential.load("wse2-small", elements=("Mo", "S"))
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ValueError, match="device = 'cuda': PyTorch finds no GPU"):
+        potential.load("wse2-small", device="cuda")
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "result.json"
+    records.write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        records.write_json(path, {"a": float("nan")})
+    with pytest.raises(KeyboardInterrupt), records.whole_file(path) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_a_result_is_valid_for_its_key_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    run = parameters.Defect()
+    assert records.load(run) is None
+    records.write(run, {"answer": 42})
+    assert records.load(run) == {"answer": 42}
+    assert records.load(parameters.Defect(device="cuda")) == {"answer": 42}
+    record = json.loads((run.folder / "result.json").read_text())
+    assert record["inputs"] == {"model": records.sha256(paths.MODELS / "wse2-small.model")}
+    keys = {
+        run.key,
+        parameters.Defect(smearing=0.1).key,
+        parameters.Defect(model=str(paths.DATA / "wse2_gpaw.xyz")).key,
+        records.key(run.model_dump(), run.inputs, ("phonons",)),
+    }
+    assert len(keys) == 4
+    (run.folder / "result.json").write_text('{"key": "')
+    assert records.load(run) is None
+
+
+def test_the_key_covers_every_helper_that_a_step_calls():
+    """The modules that a notebook imports, but for pictures and records, are in its key."""
+    for step in (parameters.Data, parameters.Training, parameters.Pristine, parameters.Defect):
+        notebook = json.loads((paths.NOTEBOOKS / f"{step.step}.ipynb").read_text())
+        code = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
+        called = {name.stem for name in (paths.ROOT / "src/helpers").glob("*.py") if f"{name.stem}." in code}
+        missing = (
+            called - records.imported_helpers(step.modules) - {"figures", "parameters", "records", "paths"}
+        )
+        assert not missing, f"{step.step}: {missing} not in {step.modules}"
+
+
+def test_vacancy_takes_one_atom_and_finds_its_neighbours():
+    cell = structures.supercell(structures.monolayer("WSe2", 3.32, 3.36), 6)
+    vacancy = structures.vacancy(cell, "V_Se")
+    assert len(vacancy.atoms) == 107
+    assert vacancy.atoms.symbols[vacancy.local].get_chemical_formula() == "SeW3"
+    distance = np.linalg.norm(vacancy.atoms.positions[vacancy.neighbours] - vacancy.site, axis=1)
+    assert distance == pytest.approx(np.hypot(3.32 / np.sqrt(3), 1.68))
+    assert vacancy.pristine.positions[vacancy.kept] == pytest.approx(vacancy.atoms.positions)

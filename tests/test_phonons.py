@@ -1,0 +1,245 @@
+"""Phonons against sources other than the code: DFT, analytic limits, symmetry, another cell."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+from phonopy.physical_units import get_physical_units
+from scipy.spatial.transform import Rotation
+
+from helpers import force_constants, localisation, paths, phonons, potential, relaxation, structures
+
+LITERATURE = json.loads((paths.DATA / "literature.json").read_text())["WSe2"]
+
+
+@pytest.fixture(scope="module")
+def mace():
+    return potential.load("wse2-small", elements=("W", "Se"))
+
+
+@pytest.fixture(scope="module")
+def primitive(mace):
+    start = structures.monolayer("WSe2", 3.32, 3.36)
+    return relaxation.relax(start, mace, hold_symmetry=True, relax_cell=True)
+
+
+@pytest.fixture(scope="module")
+def pristine(mace, primitive, tmp_path_factory):
+    """Phonopy object of the primitive cell with the force constants of a 3x3 supercell."""
+    folder = tmp_path_factory.mktemp("pristine")
+    phonon = force_constants.by_differences(primitive, 3, mace, displacement=0.01, folder=folder)
+    force_constants.symmetrise(phonon)
+    return phonon
+
+
+class Springs(Calculator):
+    """Neighbours along x joined by springs of `stiffness` eV/A^2; nothing along y and z."""
+
+    implemented_properties = ("energy", "forces", "stress")
+
+    def __init__(self, stiffness: float):
+        super().__init__()
+        self.stiffness = stiffness
+
+    def calculate(self, atoms=None, properties=None, system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        forces = np.zeros((len(atoms), 3))
+        for y in np.unique(atoms.positions[:, 1].round(1)):  # one chain for each row
+            row = np.flatnonzero(abs(atoms.positions[:, 1] - y) < 0.2)
+            row = row[np.argsort(atoms.positions[row, 0])]
+            gaps = np.diff(atoms.positions[row, 0], append=atoms.positions[row[0], 0] + atoms.cell[0, 0])
+            pull = self.stiffness * (gaps - atoms.cell[0, 0] / len(row))
+            forces[row, 0] += pull - np.roll(pull, 1)
+        self.results = {"energy": 0.0, "forces": forces, "stress": np.zeros(6)}
+
+
+def test_diatomic_chain_follows_the_analytic_dispersion(tmp_path):
+    """w^2 = K (1/m + 1/M) (1 -+ sqrt(1 - 4 m M sin^2(q a / 2) / (m + M)^2)), Ibach and Lueth, ch. 4."""
+    stiffness, length = 5.0, 4.0
+    chain = Atoms("WSe", positions=[(0.5, 3, 3), (2.5, 3, 3)], cell=[length, 6, 6], pbc=True)
+    springs = SimpleNamespace(calculator=Springs(stiffness), checksum="springs")
+    phonon = force_constants.by_differences(chain, 4, springs, displacement=0.01, folder=tmp_path)
+    q = np.array([0.0, 0.25, 0.5])  # commensurate with four cells
+    found = phonons.spectrum(phonon, np.outer(q, [1, 0, 0]), np.full(3, 1 / 3)).frequencies[:, -2:]
+    heavy, light = chain.get_masses()
+    root = np.sqrt(1 - 4 * heavy * light * np.sin(np.pi * q) ** 2 / (heavy + light) ** 2)
+    squared = stiffness * (1 / heavy + 1 / light) * np.stack([1 - root, 1 + root], axis=1)
+    expected = np.sqrt(squared) * get_physical_units().DefaultToTHz
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_gamma_modes_agree_with_dft_in_the_same_cell(mace, tmp_path):
+    geometry = LITERATURE["gamma_geometry"]
+    cell = structures.monolayer("WSe2", geometry["lattice_constant"], geometry["thickness"])
+    phonon = force_constants.by_differences(
+        cell, 1, mace, displacement=geometry["displacement"], folder=tmp_path
+    )
+    modes = phonons.gamma_modes(phonon)
+    found = {
+        irrep: modes.frequencies[members].mean()
+        for members, irrep in zip(modes.sets, modes.irreps, strict=True)
+    }
+    optical = {irrep: f * phonons.PER_CM for irrep, f in found.items() if f > 1}
+    dft = {irrep: known["dft"] for irrep, known in LITERATURE["gamma_per_cm"].items()}
+    # The optical A2'' and E' come after the acoustic ones of the same name.
+    assert optical == pytest.approx(dft, abs=3.0)
+
+
+@pytest.mark.parametrize(("n", "expected"), [(6, 124), (12, 466)])
+def test_symmetry_leaves_the_known_number_of_displacements(n, expected):
+    primitive = structures.monolayer("WSe2", 3.32, 3.36)
+    vacancy = structures.vacancy(structures.supercell(primitive, n), "V_Se")
+    phonon = force_constants.displaced(vacancy.atoms, 1, 0.01)
+    assert structures.space_group(vacancy.atoms) == "P3m1 (156)"
+    assert len(phonon.displacements) == expected
+
+
+def test_bands_of_a_supercell_are_the_folded_bands_of_the_primitive_cell(mace, primitive, pristine, tmp_path):
+    big = force_constants.by_differences(
+        structures.supercell(primitive, 3), 1, mace, displacement=0.01, folder=tmp_path
+    )
+    force_constants.symmetrise(big)
+    steps = np.arange(3) / 3
+    folded = [(x, y, 0) for x in steps for y in steps]
+    expected = np.sort(phonons.spectrum(pristine, folded, np.full(9, 1 / 9)).frequencies.ravel())
+    found = phonons.spectrum(big, [(0, 0, 0)], [1.0]).frequencies[0]
+    assert found == pytest.approx(expected, abs=1e-3)
+
+
+def test_densities_of_states_integrate_to_the_number_of_modes(pristine):
+    sampled = phonons.on_mesh(pristine, 6, {"W": [0], "Se": [1, 2]})
+    grid = phonons.frequency_grid(sampled, smearing=0.05)
+    parts = {name: phonons.density_of_states(sampled, grid, 0.05, name) for name in ("W", "Se")}
+    total = phonons.density_of_states(sampled, grid, 0.05)
+    integrals = [np.trapezoid(dos, grid) for dos in (total, parts["W"], parts["Se"])]
+    assert integrals == pytest.approx([9, 3, 6], abs=1e-3)
+    assert parts["W"] + parts["Se"] == pytest.approx(total, abs=1e-9)
+
+
+def test_a_density_of_states_is_a_sum_of_gaussians():
+    found = phonons.Spectrum(np.zeros((2, 3)), np.array([0.25, 0.75]), np.array([[1.0, 2.0], [3.0, 5.0]]))
+    grid = np.linspace(0, 6, 601)
+    heights = [0.25, 0.25, 0.75, 0.75]
+    expected = sum(
+        h * np.exp(-0.5 * ((grid - f) / 0.2) ** 2) / (0.2 * np.sqrt(2 * np.pi))
+        for h, f in zip(heights, (1, 2, 3, 5), strict=True)
+    )
+    assert phonons.density_of_states(found, grid, 0.2) == pytest.approx(expected, abs=0.01)
+
+
+def test_shares_of_all_atoms_add_up_to_one(pristine):
+    found = phonons.bands(pristine, {"all": [0, 1, 2], "W": [0], "Se": [1, 2]}, points=12)
+    assert found.shares["all"] == pytest.approx(1.0)
+    assert found.shares["W"] + found.shares["Se"] == pytest.approx(1.0)
+    assert [label for _, label in found.ticks] == ["Γ", "M", "K", "Γ"]
+    assert found.frequencies.shape[1] == 9
+
+
+def test_forces_turn_with_the_cell(mace, primitive):
+    rng = np.random.default_rng(0)
+    atoms = structures.vacancy(structures.supercell(primitive, 3), "V_Se").atoms
+    atoms.rattle(0.05, rng=rng)
+    before = potential.evaluate(mace, atoms)
+    turn = Rotation.from_rotvec([0.3, -0.7, 1.1]).as_matrix() @ np.diag([1, 1, -1])  # and reflect
+    order = rng.permutation(len(atoms))
+    other = atoms[order]
+    other.set_cell(atoms.cell.array @ turn.T)
+    other.positions = atoms.positions[order] @ turn.T
+    after = potential.evaluate(mace, other)
+    assert after["energy"] == pytest.approx(before["energy"], abs=1e-9)
+    assert after["forces"] == pytest.approx(before["forces"][order] @ turn.T, abs=1e-9)
+    assert abs(before["forces"]).max() > 0.1
+
+
+def test_the_sheet_bends_quadratically_and_the_correction_leaves_the_optical_modes(mace, primitive, tmp_path):
+    phonon = force_constants.by_differences(primitive, 6, mace, displacement=0.01, folder=tmp_path)
+    force_constants.symmetrise(phonon)
+    before = phonons.gamma_modes(phonon).frequencies
+    assert phonons.rotational_residual(phonon) > 1e-3
+    phonons.make_rotationally_invariant(phonon, stress_free=True)
+    assert phonons.rotational_residual(phonon) < 1e-9
+    assert phonons.flexural(phonon).exponent == pytest.approx(2, abs=0.02)
+    assert abs(phonon.force_constants.sum(axis=1)).max() < 1e-9
+    modes = phonons.gamma_modes(phonon)
+    assert modes.frequencies == pytest.approx(before, abs=0.02)
+    assert sorted(modes.irreps) == sorted(["E'", "A2''", "E''", "E'", "A1'", "A2''"])
+
+
+def test_a_stretched_sheet_carries_waves_like_a_membrane(mace, primitive, tmp_path):
+    """w^2 = (tension / mass per area) q^2 for the ZA branch near Gamma; tension from the stress."""
+    stretched = relaxation.relax(structures.strained(primitive, 0.02), mace, hold_symmetry=True)
+    phonon = force_constants.by_differences(stretched, 9, mace, displacement=0.01, folder=tmp_path)
+    force_constants.symmetrise(phonon)
+    stress = potential.evaluate(mace, stretched)["stress"][0]
+    # eV/A / (u/A^2) to (m/s)^2, then to THz^2 A^2
+    speed_squared = stress * stretched.cell.volume / stretched.get_masses().sum()
+    expected = speed_squared * get_physical_units().DefaultToTHz ** 2
+    assert phonons.flexural(phonon, q_largest=0.05).linear == pytest.approx(expected, rel=0.05)
+
+
+def test_heat_capacity_tends_to_dulong_and_petit(pristine):
+    phonons.make_rotationally_invariant(pristine, stress_free=True)
+    found = phonons.thermal(pristine, 12, np.array([0.0, 3000.0]))
+    # The acoustic modes at Gamma are three of 9 x 144.
+    assert found["heat_capacity_kB"] == pytest.approx([0, 9 - 3 / 144], abs=0.01)
+
+
+def test_participation_ratio_of_one_atom_and_of_all():
+    one, even = np.eye(5)[0], np.full(5, 0.2)
+    assert localisation.participation_ratio(np.stack([one, even], axis=1)) == pytest.approx([0.2, 1.0])
+
+
+def test_degenerate_modes_share_their_weight():
+    """A pair that puts one mode on the vacancy's atom and one elsewhere counts half each."""
+    vectors = np.zeros((4, 3, 2))
+    vectors[0, 0, 0] = vectors[3, 0, 1] = 1.0
+    gamma = phonons.GammaModes(np.array([5.0, 5.0]), vectors, [[0, 1]], ["E"])
+    defect = SimpleNamespace(local=np.array([0]), neighbours=np.array([0]), across=np.array([], dtype=int))
+    (mode,) = localisation.defect_modes(gamma, defect)
+    assert (mode.weight, mode.participation, mode.enhancement) == pytest.approx((0.5, 0.5, 2.0))
+
+
+def test_vacancy_relaxes_inwards_and_comes_back_to_its_symmetry(mace, primitive):
+    """Neutral V_Se keeps C3v, and the W move inwards by about 0.1 A (DFT of the 3x3 cell)."""
+    vacancy = structures.vacancy(structures.supercell(primitive, 3), "V_Se")
+    relaxed = relaxation.relax(vacancy.atoms, mace, hold_symmetry=True)
+    assert structures.space_group(relaxed) == "P3m1 (156)"
+    assert structures.neighbour_displacements(vacancy, relaxed)["inward_A"] == pytest.approx(0.1, abs=0.05)
+    broken = relaxed.copy()
+    broken.rattle(0.05, seed=1)
+    free = relaxation.relax(broken, mace, hold_symmetry=False)
+    assert relaxation.compare(free, relaxed, mace)["rms_A"] < 0.01
+
+
+def test_interrupted_displacements_go_on_where_they_stopped(tmp_path):
+    chain = Atoms("WSe", positions=[(0.5, 3, 3), (2.5, 3, 3)], cell=[4, 6, 6], pbc=True)
+    calls = []
+
+    class Counting(Springs):
+        def calculate(self, *args, **kwargs):
+            calls.append(1)
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+            super().calculate(*args, **kwargs)
+
+    counting = SimpleNamespace(calculator=Counting(5.0), checksum="springs")
+    arguments = {"displacement": 0.01, "folder": tmp_path}
+    with pytest.raises(KeyboardInterrupt):
+        force_constants.by_differences(chain, 2, counting, **arguments)
+    resumed = force_constants.by_differences(chain, 2, counting, **arguments)
+    assert len(calls) == 1 + len(resumed.displacements)
+    straight = SimpleNamespace(calculator=Springs(5.0), checksum="other")
+    whole = force_constants.by_differences(chain, 2, straight, **arguments)
+    assert resumed.force_constants == pytest.approx(whole.force_constants)
+
+
+def test_saved_force_constants_load_in_phonopy(pristine, tmp_path):
+    import phonopy
+
+    loaded = phonopy.load(force_constants.save(pristine, tmp_path), log_level=0, symmetrize_fc=False)
+    pristine.produce_force_constants(fc_calculator="traditional", show_drift=False)
+    loaded.produce_force_constants(fc_calculator="traditional", show_drift=False)
+    assert loaded.force_constants == pytest.approx(pristine.force_constants, abs=1e-6)

@@ -1,0 +1,56 @@
+"""The graph of steps, and papermill as a user calls it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers import paths
+
+STEPS = sorted(path.stem for path in paths.NOTEBOOKS.glob("*.ipynb"))
+
+
+def run(*command: str, results: Path, cwd: Path = paths.ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *command], cwd=cwd, env=os.environ | {"WSE2_RESULTS": str(results)},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def papermill(*arguments: str, **where: Path) -> subprocess.CompletedProcess[str]:
+    return run("papermill", "-k", "python3", "--no-progress-bar", *arguments, **where)
+
+
+def test_graph_has_every_notebook(tmp_path):
+    listed = run("snakemake", "--dry-run", "--nolock", results=tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    rules = {line.split()[1].rstrip(":") for line in listed.stdout.splitlines() if line.startswith("rule ")}
+    assert rules == {*STEPS, "report", "all"}
+
+
+def test_unknown_parameter_is_refused_and_leaves_nothing(tmp_path):
+    out = tmp_path / "out.ipynb"
+    refused = papermill("05_defect.ipynb", str(out), "-p", "supercel", "12",
+                        results=tmp_path / "results", cwd=paths.NOTEBOOKS)  # fmt: skip
+    assert refused.returncode != 0
+    assert "unknown parameter 'supercel'; did you mean 'supercell'?" in refused.stderr
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("cwd", [paths.ROOT, paths.NOTEBOOKS], ids=["root", "notebooks"])
+def test_papermill_from_anywhere(cwd, tmp_path):
+    notebook = os.path.relpath(paths.NOTEBOOKS / "01_data.ipynb", cwd)
+    done = papermill(notebook, str(tmp_path / "out.ipynb"), results=tmp_path / "results", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out.ipynb").is_file()
+    assert list((tmp_path / "results").glob("01_data/*/result.json"))
+
+
+def test_papermill_without_output_path_writes_to_stdout(tmp_path):
+    done = papermill("01_data.ipynb", results=tmp_path / "results", cwd=paths.NOTEBOOKS)
+    assert done.returncode == 0, done.stderr
+    executed = json.loads(done.stdout)
+    assert all(cell["execution_count"] for cell in executed["cells"] if cell["cell_type"] == "code")

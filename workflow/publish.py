@@ -1,0 +1,124 @@
+"""Renews what is committed of the default run: notebooks as run, figures/, README's table of numbers."""
+
+import json
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+import nbformat
+
+from helpers import parameters, paths, records
+
+# STEP/PICTURE of the default run -> its name in figures/
+FIGURES = {
+    "04_pristine/bands": "fig_4_1_pristine_bands",
+    "04_pristine/projected_dos": "fig_4_2_projected_dos",
+    "04_pristine/flexural": "flexural_branch",
+    "05_defect/structure": "fig_4_3_vacancy",
+    "05_defect/bands": "fig_4_4_vacancy_bands",
+    "05_defect/mode_weights": "vacancy_modes",
+    "02_training/learning_curves": "learning_curves",
+}
+
+# (what is measured, step, its place in result.json's `results`, format)
+NUMBERS = [
+    ("Lattice constant of the model, relaxed", "04_pristine", "lattice_constant_A", "{:.3f} Å"),
+    ("Thickness (Se–Se), relaxed", "04_pristine", "thickness_A", "{:.3f} Å"),
+    *[
+        (f"{irrep} at Γ in the cell of our DFT, which gives {dft} cm⁻¹", "04_pristine",
+         f"gamma_modes/{i}/per_cm_at_dft_geometry", "{:.1f} cm⁻¹")
+        for i, (irrep, dft) in enumerate((("E''", 168.0), ("E'", 238.8), ("A1'", 242.1), ("A2''", 299.0)))
+    ],
+    ("Gap between acoustic and optical branches, lower edge", "04_pristine", "acoustic_optical_gap_THz/0", "{:.2f} THz"),
+    ("Gap between acoustic and optical branches, upper edge", "04_pristine", "acoustic_optical_gap_THz/1", "{:.2f} THz"),
+    ("Violation of rotational invariance in 6×6, before correction", "04_pristine", "residuals/rotational/before", "{:.3f} eV/Å"),
+    ("Exponent of the flexural branch after it (2 for a free sheet)", "04_pristine", "flexural/after/exponent", "{:.2f}"),
+    ("The three W move towards the vacancy's axis by", "05_defect", "relaxation/inward_A", "{:.3f} Å"),
+    ("W–W distance at the vacancy", "05_defect", "relaxation/after_A", "{:.2f} Å"),
+    ("Displaced cells for V_Se in 6×6", "05_defect", "displaced_cells", "{}"),
+    ("Candidates for localised modes in 6×6", "05_defect", "localised_frequencies", "{}"),
+    ("States, defective minus pristine (exact: -3)", "05_defect", "integrated_dos/total", "{:.3f}"),
+]  # fmt: skip
+
+BEGIN, END = "<!-- numbers: written by make publish -->\n", "<!-- end of numbers -->"
+
+
+def default_runs() -> dict[str, parameters.Run]:
+    """The notebooks' runs with their defaults, by step."""
+    waiting, found = [parameters.Run], {}
+    for model in waiting:
+        waiting += model.__subclasses__()
+        if (paths.NOTEBOOKS / f"{getattr(model, 'step', None)}.ipynb").is_file():
+            found[model.step] = model()
+    return dict(sorted(found.items()))
+
+
+def result(run: parameters.Run) -> dict[str, Any]:
+    """The run's result.json; ValueError when it is not valid for the run's key."""
+    if records.load(run) is None:
+        raise ValueError(f"{run.folder}: no result for the present code and data. Run `make` first")
+    return json.loads((run.folder / "result.json").read_text())
+
+
+def execute(step: str) -> None:
+    """Run a committed notebook in place; what only this run or this machine knows is removed."""
+    path = paths.NOTEBOOKS / f"{step}.ipynb"
+    with records.whole_file(path) as temporary:
+        subprocess.run(
+            [sys.executable, "-m", "papermill", "-k", "python3", "--no-progress-bar", path, temporary],
+            check=True,
+        )
+        notebook = nbformat.read(temporary, as_version=4)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":  # progress bars and remarks of libraries
+                cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        nbformat.write(notebook, temporary)
+        subprocess.run(
+            [sys.executable, "-m", "nbstripout", "--keep-output", "--keep-count", "--keep-id",
+             "--extra-keys=metadata.papermill metadata.widgets cell.metadata.papermill", temporary],
+            check=True,
+        )  # fmt: skip
+
+
+def publish_figure(run: parameters.Run, picture: str, name: str) -> None:
+    """Copy PICTURE.png and .pdf of a run to figures/NAME, with NAME.json on where they came from."""
+    checksums = {}
+    for suffix in (".png", ".pdf"):
+        source = run.folder / f"{picture}{suffix}"
+        with records.whole_file(paths.FIGURES / f"{name}{suffix}") as temporary:
+            shutil.copyfile(source, temporary)
+        checksums[f"{name}{suffix}"] = records.sha256(source)
+    origin = {key: value for key, value in result(run).items() if key not in ("schema", "results")}
+    records.write_json(paths.FIGURES / f"{name}.json", {**origin, "sha256": checksums})
+
+
+def table(results: dict[str, dict[str, Any]]) -> str:
+    """The Markdown table of NUMBERS."""
+    rows = ["| quantity | value | notebook |", "|---|---|---|"]
+    for label, step, place, form in NUMBERS:
+        value = results[step]["results"]
+        for key in place.split("/"):
+            value = value[int(key)] if isinstance(value, list) else value[key]
+        rows.append(f"| {label} | {form.format(value)} | {step} |")
+    return "\n".join(rows) + "\n"
+
+
+def main() -> None:
+    runs = default_runs()
+    for step in runs:
+        print(f"notebooks/{step}.ipynb", flush=True)
+        execute(step)
+    for source, name in FIGURES.items():
+        step, picture = source.split("/")
+        publish_figure(runs[step], picture, name)
+    readme = paths.ROOT / "README.md"
+    before, rest = readme.read_text().split(BEGIN)
+    after = rest.split(END)[1]
+    numbers = table({step: result(run) for step, run in runs.items()})
+    with records.whole_file(readme) as temporary:
+        temporary.write_text(before + BEGIN + numbers + END + after)
+
+
+if __name__ == "__main__":
+    main()

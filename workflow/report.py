@@ -1,0 +1,65 @@
+"""report.py INDEX NOTEBOOK...: a page for each executed notebook beside INDEX, which links them.
+
+Text and pictures are within the pages; nothing is fetched except MathJax, for formulas, when it can be.
+"""
+
+import html
+import sys
+from pathlib import Path
+
+import nbformat
+from nbconvert import HTMLExporter
+
+from helpers import records
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<title>Defective WSe2: report of the default run</title>
+<style>
+  body {{ font-family: sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
+  img {{ max-width: 100%; max-height: 24rem; }}
+</style>
+<h1>Report of the default run</h1>
+{entries}
+</html>
+"""
+
+
+def title(notebook: nbformat.NotebookNode) -> str:
+    """The first heading."""
+    lines = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown").splitlines()
+    return next(line.lstrip("# ") for line in lines if line.startswith("#"))
+
+
+def first_picture(notebook: nbformat.NotebookNode) -> str:
+    """An HTML image of the first PNG among the outputs; empty without one."""
+    pictures = (
+        output.data["image/png"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    )
+    picture = next(pictures, None)
+    return f'<p><img alt="" src="data:image/png;base64,{picture.strip()}"></p>' if picture else ""
+
+
+def main(index: Path, executed: list[Path]) -> None:
+    # No page waits for the network: require.js is not needed, MathJax is loaded after the text.
+    exporter = HTMLExporter(require_js_url="data:,")
+    mathjax = f'src="{exporter.mathjax_url}"'
+    entries = []
+    for path in executed:
+        step = path.parent.parent.name
+        notebook = nbformat.read(path, as_version=4)
+        page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": step}})
+        with records.whole_file(index.parent / f"{step}.html") as temporary:
+            temporary.write_text(page.replace(mathjax, f"defer {mathjax}"))
+        entries.append(f'<h2><a href="{step}.html">{html.escape(title(notebook))}</a></h2>')
+        entries.append(first_picture(notebook))
+    with records.whole_file(index) as temporary:
+        temporary.write_text(PAGE.format(entries="\n".join(entries)))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])

@@ -1,0 +1,23 @@
+# Sets up .venv from requirements.lock with the Python named as $1; `make` calls it when needed.
+set -eu
+started=$(date +%s)
+
+if ! "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null; then
+    echo "$1 ($("$1" --version 2>&1)) will not do: this needs Python 3.11 or 3.12 with its modules venv and" \
+        "ensurepip (on Debian in the package python3-venv). Name one, like this: make PYTHON=python3.12" >&2
+    exit 1
+fi
+
+echo "[setup] .venv from requirements.lock; the first time this fetches about 3 GB"
+# Without its mark a .venv is half-finished: begin again. With it, only the lock has changed.
+test -e .venv/ready || "$1" -m venv --clear .venv
+rm -f .venv/ready
+# uv is pinned in the lock like everything else, so pip fetches it from there.
+sed -n '/^uv==/,/[^\\]$/p' requirements.lock > .venv/uv.txt
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
+.venv/bin/python -m uv pip install --quiet --python .venv/bin/python \
+    --require-hashes --build-constraints requirements.lock -r requirements.lock
+.venv/bin/python -m uv pip install --quiet --python .venv/bin/python \
+    --offline --no-deps --no-build-isolation --editable .
+touch .venv/ready
+echo "[setup] .venv ready: $(($(date +%s) - started)) s"
