@@ -1,0 +1,434 @@
+"""mace_run_train as data: profiles of flags, run, resume, read its log, measure and ship a model.
+
+    python -m helpers.training ship RUN_FOLDER NAME [--replace]
+
+is the one way a model enters data/models/.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import warnings
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from tqdm import tqdm
+
+from helpers import dataset, parameters, paths, records
+
+# Section 3.4 of the thesis, verbatim but for train_file, valid_fraction, E0s and device, which `flags` adds.
+THESIS = {
+    "name": "MACE_model", "config_type_weights": '{"Default":1.0}', "model": "MACE",
+    "hidden_irreps": "128x0e + 128x1o", "r_max": 5.0, "batch_size": 20, "max_num_epochs": 1000,
+    "stage_two": True, "start_stage_two": 800, "ema": True, "ema_decay": 0.99, "amsgrad": True,
+    "restart_latest": True, "plot_frequency": 5, "eval_interval": 5,
+    "compute_forces": "True", "compute_stress": "True",
+    "energy_key": "energy", "forces_key": "forces", "stress_key": "stress",
+    "energy_weight": 1.0, "forces_weight": 1.0, "stress_weight": 1.0,
+    "wandb": True, "wandb_project": "name_of_project",
+    "wandb_entity": "max_mustermann_tu_wien", "wandb_name": "training_run_01",
+}  # fmt: skip
+SMALL = {
+    "name": "wse2-small", "model": "MACE", "hidden_irreps": "32x0e + 32x1o", "r_max": 5.0,
+    "batch_size": 5, "max_num_epochs": 1000,
+    "loss": "stress", "energy_weight": 100, "forces_weight": 100, "stress_weight": 10000,
+    "stage_two": True, "start_stage_two": 700, "stage_two_lr": 0.0005, "stage_two_energy_weight": 1000,
+    "stage_two_forces_weight": 100, "stage_two_stress_weight": 100000,
+    "scheduler_patience": 20, "lr": 0.01, "ema": True, "ema_decay": 0.99, "amsgrad": True,
+    "eval_interval": 1, "save_all_checkpoints": True, "restart_latest": True,
+    "compute_forces": "True", "compute_stress": "True", "default_dtype": "float64",
+    "energy_key": "energy", "forces_key": "forces", "stress_key": "stress", "plot": "False",
+    "wandb": True, "wandb_project": "wse2-phonons", "wandb_name": "wse2-small",
+}  # fmt: skip
+SMOKE = SMALL | {
+    "name": "wse2-smoke", "wandb_name": "wse2-smoke", "hidden_irreps": "8x0e", "max_ell": 2,
+    "max_num_epochs": 20, "start_stage_two": 15,
+}  # fmt: skip
+PROFILES: dict[str, dict[str, Any]] = {"thesis": THESIS, "small": SMALL, "smoke": SMOKE}
+# Where it runs and what is drawn of it: a run may go on under other values of these.
+BOOKKEEPING = ("device", "plot", "plot_frequency", "wandb", "wandb_project", "wandb_entity", "wandb_name")
+E0S_RULE = "least squares of the training energies over the numbers of atoms of each element"
+LICENCE = "CC-BY-4.0"
+MARKER = "training.json"  # what the checkpoints beside it belong to
+# Without -P and a program of our own, the run's folder would be searched for modules, and a
+# training would outlive a notebook that is killed (1 is PR_SET_PDEATHSIG, 9 is SIGKILL).
+PROGRAM = """
+import ctypes, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 9)
+from mace.cli.run_train import main
+main()
+"""
+EPOCH = re.compile(
+    r"Epoch (\d+): head: .*?loss=\s*([\d.]+), RMSE_E_per_atom=\s*([\d.]+) meV, RMSE_F=\s*([\d.]+) meV / A"
+    r"(?:, RMSE_stress=\s*([\d.]+) meV / A\^3)?"
+)
+MACHINE = re.compile(r"(?:^|[\s'\"=(])(?:/[\w.-]+){2}|://", re.MULTILINE)  # a path or a URL
+
+
+def flags(training: parameters.Training, energies: dict[int, float]) -> dict[str, Any]:
+    """Flags of mace_run_train by name; True for one without value. `energies`: E0 in eV by number."""
+    E0s = {number: round(energies[number], 5) for number in sorted(energies, reverse=True)}  # eV
+    return PROFILES[training.profile] | {
+        "train_file": "train.xyz",
+        "valid_file": "validation.xyz",
+        "E0s": str(E0s),
+        "device": training.device,
+        "seed": training.seed,
+        "work_dir": ".",  # with the run's folder as working directory, no path enters MACE's log
+    }
+
+
+def arguments(flags: dict[str, Any]) -> list[str]:
+    """Flags as mace_run_train takes them."""
+    return [f"--{name}" if value is True else f"--{name}={value}" for name, value in flags.items()]
+
+
+def describe(training: parameters.Training, parts: dict[str, list[Atoms]]) -> dict[str, Any]:
+    """What determines a training: flags but for bookkeeping, E0s with their rank, data and split."""
+    energies, rank = dataset.reference_energies(parts["train"])
+    given = flags(training, energies)
+    return {
+        "settings": {name: value for name, value in given.items() if name not in BOOKKEEPING},
+        "E0s": {
+            "eV": {str(number): energy for number, energy in sorted(energies.items())},
+            "rule": E0S_RULE,
+            "rank": rank,
+        },
+        "data": {"file": Path(training.data).name, "sha256": training.inputs["data"]},
+        "split": {name: sorted({dataset.group(atoms) for atoms in part}) for name, part in parts.items()},
+    }
+
+
+def mark(training: parameters.Training, parts: dict[str, list[Atoms]]) -> None:
+    """Say that what lies in the run's folder is the training of `training` on `parts`."""
+    records.write_json(training.folder / MARKER, describe(training, parts))
+
+
+def log_file(folder: Path, settings: dict[str, Any]) -> Path:
+    """MACE's text log of a run."""
+    return folder / "logs" / f"{settings['name']}_run-{settings['seed']}.log"
+
+
+def model_file(folder: Path, settings: dict[str, Any]) -> Path:
+    """The model after the last stage. (NAME.model is that of stage one, *_compiled.model TorchScript.)"""
+    return folder / f"{settings['name']}{'_stagetwo' if 'stage_two' in settings else ''}.model"
+
+
+def finished(folder: Path, settings: dict[str, Any]) -> bool:
+    """Whether mace_run_train reached its end: it writes the model first, then 'Done'."""
+    log = log_file(folder, settings)
+    done = log.is_file() and log.read_text().rstrip().endswith("INFO: Done")
+    return done and model_file(folder, settings).is_file()
+
+
+def checkpoints(folder: Path) -> list[tuple[int, Path]]:
+    """(epoch, file) of the checkpoints of a run, oldest first."""
+    found = (folder / "checkpoints").glob("*_epoch-*.pt")
+    return sorted((int(re.search(r"_epoch-(\d+)", path.name)[1]), path) for path in found)
+
+
+def drop_damaged(folder: Path) -> None:
+    """Delete checkpoints that were cut short: MACE swallows the error and starts again at epoch 0."""
+    for _, path in checkpoints(folder):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                whole = archive.testzip() is None
+        except (zipfile.BadZipFile, OSError):
+            whole = False
+        if not whole:
+            path.unlink()
+
+
+def prune(folder: Path, keep: int = 3) -> None:
+    """Delete all but the newest `keep` checkpoints of each stage. At its end MACE reads one of each."""
+    for second in (False, True):
+        stage = [path for _, path in checkpoints(folder) if path.stem.endswith("_swa") is second]
+        for path in stage[:-keep]:
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def only_one(folder: Path) -> Iterator[int]:
+    """Hold the run's lock (its file descriptor); RuntimeError if a training in `folder` holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f".{folder.name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError(f"a training is already running in {folder}: wait for it or stop it") from None
+        yield file.fileno()
+
+
+def prepare(training: parameters.Training, parts: dict[str, list[Atoms]]) -> None:
+    """Bring the run's folder to where mace_run_train can start, or go on as it was."""
+    folder, profile = training.folder, PROFILES[training.profile]
+    if len(parts["train"]) < profile["batch_size"]:
+        raise ValueError(
+            f"{len(parts['train'])} training frames are fewer than a batch of profile '{training.profile}' "
+            f"({profile['batch_size']}), and MACE drops an incomplete one: add frames or take another profile"
+        )
+    if "loss" in profile and not any("stress" in atoms.calc.results for atoms in parts["validation"]):
+        raise ValueError(
+            f"no stress in the validation frames of {training.data}, but profile '{training.profile}' "
+            "trains on stress: add it, or take profile = 'thesis', which ignores it"
+        )
+    marker = folder / MARKER
+    if not marker.exists() and (checkpoints(folder) or any(folder.glob("*.model"))):
+        raise RuntimeError(
+            f"{folder} holds a training without {MARKER}, so nobody knows from which flags and data. "
+            "Move it away; or, if it is what this profile trains, say so with helpers.training.mark"
+        )
+    if marker.exists() and json.loads(marker.read_text()) != describe(training, parts):
+        aside = folder.with_name(f"{folder.name}.replaced")  # it may be hours of work
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+    for name, part in parts.items():
+        dataset.write(folder / f"{name}.xyz", part)
+    mark(training, parts)
+    drop_damaged(folder)
+
+
+def run(training: parameters.Training, frames: list[Atoms]) -> Path:
+    """Train as the profile says, or go on where it was stopped; the finished model's file.
+
+    A finished run of the same flags and data is returned at once; one of others is set aside
+    as TAG.replaced. A bar over the epochs shows the validation force RMSE.
+    Raises ValueError for frames or a device that cannot be trained on, RuntimeError if
+    mace_run_train fails or another training runs in the folder.
+    """
+    folder, parts = training.folder, dataset.split(frames)
+    described = describe(training, parts)
+    marker, settings = folder / MARKER, described["settings"]
+    if marker.exists() and json.loads(marker.read_text()) == described and finished(folder, settings):
+        return model_file(folder, settings)
+    if training.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device = 'cuda': PyTorch finds no GPU here; set device = 'cpu'")
+    given = flags(training, dataset.reference_energies(parts["train"])[0])
+    if training.wandb_mode == "online":  # the listing's placeholders name nobody's account
+        given.pop("wandb_entity", None)
+        chosen = {name: os.environ.get(name.upper()) for name in ("wandb_project", "wandb_entity")}
+        given |= {name: value for name, value in chosen.items() if value}
+    with only_one(folder) as lock:
+        prepare(training, parts)
+        execute(training, given, lock)
+    return model_file(folder, settings)
+
+
+def environment(training: parameters.Training) -> dict[str, str]:
+    """For mace_run_train: W&B in the given mode (MACE passes none), writing into the run's folder only."""
+    places = {f"WANDB_{place}_DIR": str(training.folder / "wandb") for place in ("CACHE", "DATA", "ARTIFACT")}
+    mode = {"WANDB_MODE": training.wandb_mode, "WANDB_SILENT": "true", "WANDB_DIR": str(training.folder)}
+    return os.environ | mode | places
+
+
+def execute(training: parameters.Training, given: dict[str, Any], lock: int) -> None:
+    """mace_run_train in the run's folder with flags `given`, to its end or ours."""
+    folder, log = training.folder, log_file(training.folder, given)
+    expected = max((epoch for epoch, _ in checkpoints(folder)), default=0)
+    offset = log.stat().st_size if log.exists() else 0
+    output = folder / "output.txt"
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", PROGRAM, *arguments(given)],
+            cwd=folder, env=environment(training), stdout=file, stderr=subprocess.STDOUT, pass_fds=[lock],
+        )  # fmt: skip
+    try:
+        with tqdm(total=given["max_num_epochs"], desc=f"training {training.tag}", leave=False) as bar:
+            while process.poll() is None:
+                time.sleep(0.5)
+                prune(folder)
+                first = EPOCH.search(log.read_text()[offset:]) if log.exists() else None
+                if first is None:
+                    continue
+                if int(first[1]) < expected:
+                    raise RuntimeError(
+                        f"MACE began again at epoch {first[1]} although there is a checkpoint of epoch "
+                        f"{expected}; read {output}, and remove {folder} to start afresh"
+                    )
+                curve = read_log(log)
+                force = curve["force_meV_per_A"][-1]
+                bar.set_postfix_str(f"force RMSE {force:.1f} meV/A", refresh=False)
+                bar.update(curve["epoch"][-1] + 1 - bar.n)
+    finally:
+        process.kill()
+        process.wait()
+    if process.returncode != 0 or not finished(folder, given):
+        last = "\n".join(output.read_text().splitlines()[-15:])
+        raise RuntimeError(f"mace_run_train failed (exit code {process.returncode}); its last lines:\n{last}")
+
+
+def read_log(path: Path) -> dict[str, np.ndarray]:
+    """Validation curve from MACE's text log, one entry an epoch that was evaluated, in order.
+
+    epoch; loss; energy_meV_per_atom, force_meV_per_A, stress_meV_per_A3 (RMSE; NaN if not
+    reported); stage (1 or 2). Of an epoch that a resumed run repeated the last value counts.
+    """
+    rows: dict[int, tuple[float, ...]] = {}
+    stage = 1
+    for line in path.read_text().splitlines():
+        if "VERIFYING SETTINGS" in line:
+            stage = 1
+        elif "Changing loss based on Stage Two" in line:
+            stage = 2
+        elif match := EPOCH.search(line):
+            rows[int(match[1])] = (*(float(value or "nan") for value in match.groups()[1:]), stage)
+    names = ("loss", "energy_meV_per_atom", "force_meV_per_A", "stress_meV_per_A3", "stage")
+    columns = np.array([rows[epoch] for epoch in sorted(rows)]).reshape(-1, len(names)).T
+    return {"epoch": np.array(sorted(rows), int)} | dict(zip(names, columns, strict=True))
+
+
+def wall_hours(path: Path) -> float:
+    """Hours that the log covers, summed over its starts."""
+    total = 0.0
+    for part in re.split(r"^(?=.*VERIFYING SETTINGS)", path.read_text(), flags=re.MULTILINE)[1:]:
+        stamps = re.findall(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)", part, re.MULTILINE)
+        first, last = (datetime.fromisoformat(stamp) for stamp in (stamps[0], stamps[-1]))
+        total += (last - first).total_seconds() / 3600
+    return total
+
+
+def errors(model: Path, frames: list[Atoms]) -> dict[str, dict[str, float]]:
+    """RMSE and MAE over `frames` in total and by kind, in float64 on the CPU.
+
+    Of the energy per atom (meV), the force components (meV/A) and the nine components of the
+    stress (meV/A^3; frames that have one). Executes code in `model`: for files of our own.
+    """
+    with quiet():
+        from mace.calculators import MACECalculator
+
+        calculator = MACECalculator(model_paths=str(model), device="cpu", default_dtype="float64")
+    deviations: dict[str, Any] = defaultdict(lambda: defaultdict(list))
+    for atoms in frames:
+        ours = atoms.copy()
+        ours.calc = calculator
+        change = (ours.get_potential_energy() - dataset.energy(atoms)) / len(atoms)
+        each = {
+            "energy_meV_per_atom": [change],
+            "force_meV_per_A": (ours.get_forces() - atoms.get_forces()).ravel(),
+        }
+        if "stress" in atoms.calc.results:
+            difference = ours.get_stress(voigt=False) - atoms.get_stress(voigt=False)
+            each["stress_meV_per_A3"] = difference.ravel()
+        for kind in ("total", dataset.kind(atoms)):
+            for name, values in each.items():
+                deviations[kind][name].extend(1000 * np.asarray(values))
+    table: dict[str, dict[str, float]] = {}
+    for kind, quantities in deviations.items():
+        table[kind] = {"frames": len(quantities["energy_meV_per_atom"])}
+        for name, values in quantities.items():
+            table[kind][f"rmse_{name}"] = float(np.sqrt(np.mean(np.square(values))))
+            table[kind][f"mae_{name}"] = float(np.mean(np.abs(values)))
+    return table
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without the warnings and notes that importing MACE and loading a model print."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def without_paths(network: torch.nn.Module) -> torch.nn.Module:
+    """The model without TorchScript's debug records, which hold paths of the machine that trained it."""
+    for module in network.modules():
+        for name in getattr(module, "__codegen__", []):
+            script = io.BytesIO()
+            torch.jit.save(getattr(module, name), script)
+            clean = io.BytesIO()
+            with zipfile.ZipFile(script) as old, zipfile.ZipFile(clean, "w") as new:
+                for entry in old.namelist():
+                    if not entry.endswith(".debug_pkl"):
+                        new.writestr(entry, old.read(entry))
+            clean.seek(0)
+            setattr(module, name, torch.jit.load(clean))
+    return network
+
+
+def ship(folder: Path, name: str, replace: bool = False) -> Path:
+    """Copy the model of a finished run of ours to data/models/ as NAME.model, .log and .json.
+
+    All three or none. Raises FileNotFoundError or RuntimeError for anything but a finished run,
+    FileExistsError for a name in use unless `replace`.
+    """
+    marker = folder / MARKER
+    if not marker.is_file():
+        raise FileNotFoundError(f"{folder} has no {MARKER}: give the folder of a run of 02_training")
+    described = json.loads(marker.read_text())
+    given = described["settings"]
+    if not finished(folder, given):
+        raise RuntimeError(f"the training in {folder} has not finished: run 02_training again, it goes on")
+    if (paths.MODELS / f"{name}.model").exists() and not replace:
+        raise FileExistsError(f"data/models/{name}.model exists: choose another name, or give --replace")
+    staging = paths.MODELS / f".{name}"
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        model, log = staging / f"{name}.model", staging / f"{name}.log"
+        with quiet():
+            import mace  # noqa: F401  (before e3nn, which unpickling imports)
+
+            trained = torch.load(model_file(folder, given), map_location="cpu", weights_only=False)
+            content = io.BytesIO()
+            torch.save(without_paths(trained), content)
+        model.write_bytes(content.getvalue())
+        shutil.copyfile(log_file(folder, given), log)
+        description = {
+            "name": name,
+            "sha256": records.sha256(model),
+            "licence": LICENCE,
+            "elements": [
+                Atoms([number]).get_chemical_formula() for number in trained.atomic_numbers.tolist()
+            ],
+            "r_max": float(trained.r_max),
+            "num_interactions": int(trained.num_interactions),
+            "dtype": str(next(trained.parameters()).dtype).removeprefix("torch."),
+            **{key: described[key] for key in ("settings", "E0s", "data", "split")},
+            "epochs": int(read_log(log)["epoch"][-1]) + 1,
+            "wall_hours": round(wall_hours(log), 2),
+            "versions": records.versions(),
+            "errors": {
+                part: errors(model, dataset.read(folder / f"{part}.xyz")) for part in ("validation", "test")
+            },
+        }
+        records.write_json(staging / f"{name}.json", description)
+        for file in (log, staging / f"{name}.json"):
+            if found := MACHINE.search(file.read_text()):
+                raise RuntimeError(f"{file.name} names a place on this machine or a URL: {found[0].strip()}")
+        for suffix in ("model", "log", "json"):
+            os.replace(staging / f"{name}.{suffix}", paths.MODELS / f"{name}.{suffix}")
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return paths.MODELS / f"{name}.model"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m helpers.training")
+    command = parser.add_subparsers(required=True).add_parser("ship", help="copy a model to data/models/")
+    command.add_argument("folder", type=Path, metavar="RUN_FOLDER", help="results/02_training/TAG")
+    command.add_argument("name", metavar="NAME")
+    command.add_argument("--replace", action="store_true")
+    try:
+        print(f"wrote {ship(**vars(parser.parse_args()))}")
+    except (OSError, RuntimeError) as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,295 @@
+import io
+import json
+import multiprocessing
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import dataset, parameters, paths, records, training
+
+# Section 3.4 of the thesis as printed.
+LISTING = """--name="MACE_model" --train_file="output.xyz" --valid_fraction=0.10
+--config_type_weights='{"Default":1.0}' --E0s="{74:-4.495, 34:-8.989}" --model="MACE"
+--hidden_irreps='128x0e + 128x1o' --r_max=5.0 --batch_size=20 --max_num_epochs=1000 --stage_two
+--start_stage_two=800 --ema --ema_decay=0.99 --amsgrad --restart_latest --device=cuda --plot_frequency=5
+--eval_interval=5 --compute_forces=True --compute_stress=True --energy_key=energy --forces_key=forces
+--stress_key=stress --energy_weight=1.0 --forces_weight=1.0 --stress_weight=1.0 --wandb
+--wandb_project="name_of_project" --wandb_entity="max_mustermann_tu_wien" --wandb_name="training_run_01" """
+# The command that trained data/models/wse2-small.model.
+SHIPPED = """--name=wse2-small --seed=1 --work_dir=. --train_file=train.xyz --valid_file=validation.xyz
+--E0s='{74: -7.08797, 34: -6.48819}' --energy_key=energy --forces_key=forces --stress_key=stress --model=MACE
+--hidden_irreps='32x0e + 32x1o' --r_max=5.0 --batch_size=5 --max_num_epochs=1000 --loss=stress
+--energy_weight=100 --forces_weight=100 --stress_weight=10000 --stage_two --start_stage_two=700
+--stage_two_lr=0.0005 --stage_two_energy_weight=1000 --stage_two_forces_weight=100
+--stage_two_stress_weight=100000 --scheduler_patience=20 --lr=0.01 --ema --ema_decay=0.99 --amsgrad
+--eval_interval=1 --save_all_checkpoints --restart_latest --compute_forces=True --compute_stress=True
+--default_dtype=float64 --device=cpu --plot=False"""
+TINY = {"hidden_irreps": "4x0e", "max_num_epochs": 60, "start_stage_two": 57, "correlation": 1}
+E0S = {34: -6.488191, 74: -7.087969}
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return dataset.read(paths.data_file("wse2_gpaw.xyz"))
+
+
+@pytest.fixture(scope="module")
+def few(frames):
+    """Fifteen frames of one primitive cell, in five groups."""
+    cells = [atoms for atoms in frames if dataset.kind(atoms) == "pristine_1x1"]
+    names = sorted({dataset.group(atoms) for atoms in cells})[:5]
+    return [atoms for atoms in cells if dataset.group(atoms) in names]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, few):
+    """Results, models and a home of their own, and a smoke profile that takes seconds."""
+    root = tmp_path_factory.mktemp("place")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "RESULTS", root / "results")
+        patch.setattr(paths, "MODELS", root / "models")
+        patch.setitem(training.PROFILES, "smoke", training.SMOKE | TINY)
+        patch.setenv("HOME", str(root / "home"))
+        dataset.write(root / "few.xyz", few)
+        yield root
+
+
+def tiny(place: Path, **changes) -> parameters.Training:
+    return parameters.Training(data=str(place / "few.xyz"), **changes)
+
+
+def log_of(run: parameters.Training) -> Path:
+    return training.log_file(run.folder, training.flags(run, E0S))
+
+
+@pytest.fixture(scope="module")
+def killed(place, few):
+    """A run whose process was killed in stage one, and whose newest checkpoint was then cut short."""
+    run = tiny(place)
+    process = multiprocessing.get_context("fork").Process(target=training.run, args=(run, few))
+    process.start()
+    while process.is_alive() and not [e for e, _ in training.checkpoints(run.folder) if e >= 5]:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    for _ in range(100):  # the lock is free once mace_run_train, which inherited it, is gone too
+        try:
+            with training.only_one(run.folder):
+                break
+        except RuntimeError:
+            time.sleep(0.1)
+    else:
+        pytest.fail("mace_run_train outlived the process that started it")
+    newest = training.checkpoints(run.folder)[-1][1]
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    return run
+
+
+@pytest.fixture(scope="module")
+def resumed(killed, few):
+    """The killed run, brought to its end; (run, epoch it had to go on from, its log before, model)."""
+    before = log_of(killed).read_text()
+    epoch = training.checkpoints(killed.folder)[-2][0]
+    return killed, epoch, before, training.run(killed, few)
+
+
+def parsed(text: str) -> dict:
+    pairs = [word.removeprefix("--").split("=", 1) for word in shlex.split(text)]
+    return {pair[0]: pair[1] if len(pair) == 2 else True for pair in pairs}
+
+
+def test_the_thesis_profile_has_the_thesis_flags():
+    listed = parsed(LISTING)
+    ours = training.flags(parameters.Training(profile="thesis", device="cuda"), E0S)
+    assert listed.keys() - ours.keys() == {"valid_fraction"}
+    assert ours.keys() - listed.keys() == {"valid_file", "seed", "work_dir"}
+    different = {name for name in listed.keys() & ours.keys() if str(ours[name]) != str(listed[name])}
+    assert different == {"train_file", "E0s"}
+
+
+def test_the_small_profile_is_the_command_that_trained_the_shipped_model(frames):
+    energies, rank = dataset.reference_energies(dataset.split(frames)["train"])
+    ours = training.flags(parameters.Training(profile="small"), energies)
+    assert rank == 2
+    assert {k: str(v) for k, v in ours.items() if not k.startswith("wandb")} == {
+        k: str(v) for k, v in parsed(SHIPPED).items()
+    }
+
+
+def test_what_the_thesis_flags_do_in_mace():
+    with training.quiet():
+        from mace.tools import build_default_arg_parser
+
+    parser = build_default_arg_parser()
+    given = training.flags(parameters.Training(profile="thesis"), E0S)
+    args = parser.parse_args(training.arguments(given))
+    assert (args.loss, args.patience, args.scheduler_patience) == ("weighted", 2048, 50)
+    assert (args.swa_energy_weight, args.swa_forces_weight, args.swa_lr) == (1000, 100, 0.001)
+    assert parser.get_default("forces_weight") == 100
+    idle = ("amsgrad", "compute_forces", "config_type_weights")
+    without = {name: value for name, value in given.items() if name not in idle}
+    assert parser.parse_args(training.arguments(without)) == args
+
+
+def test_the_log_keeps_the_last_of_repeated_epochs(tmp_path):
+    line = (
+        "2026-01-01 00:00:0{}.000 INFO: Epoch {}: head: Default, loss=0.5, "
+        "RMSE_E_per_atom=  {} meV, RMSE_F=  {} meV / A"
+    )
+    start = "2026-01-01 00:00:00.000 INFO: ===========VERIFYING SETTINGS==========="
+    second = "INFO: Changing loss based on Stage Two Weights"
+    stress = ", RMSE_stress=    0.25 meV / A^3"
+    lines = [start, line.format(1, 0, 1.0, 10.0), second, line.format(2, 1, 2.0, 20.0)]
+    lines += [start, line.format(3, 0, 3.0, 30.0) + stress, line.format(9, 2, 4.0, 40.0)]
+    path = tmp_path / "mace.log"
+    path.write_text("\n".join(lines) + "\n")
+    curve = training.read_log(path)
+    assert curve["epoch"].tolist() == [0, 1, 2]
+    assert curve["energy_meV_per_atom"].tolist() == [3.0, 2.0, 4.0]
+    assert curve["force_meV_per_A"].tolist() == [30.0, 20.0, 40.0]
+    assert curve["stage"].tolist() == [1, 2, 1]
+    assert curve["stress_meV_per_A3"][0] == 0.25
+    assert np.isnan(curve["stress_meV_per_A3"][1:]).all()
+    assert training.wall_hours(path) == pytest.approx(11 / 3600)
+    path.write_text(start)
+    assert len(training.read_log(path)["force_meV_per_A"]) == 0
+
+
+def test_an_unfinished_run_is_not_shipped(killed):
+    with pytest.raises(RuntimeError, match="not finished"):
+        training.ship(killed.folder, "tiny")
+    assert not paths.MODELS.exists()
+
+
+def test_a_killed_run_goes_on_from_its_last_whole_checkpoint(resumed):
+    run, epoch, before, _ = resumed
+    since = log_of(run).read_text()[len(before) :]
+    assert epoch >= 3
+    assert int(training.EPOCH.search(since)[1]) == epoch
+    curve = training.read_log(log_of(run))
+    assert curve["epoch"].tolist() == list(range(60))
+    assert curve["stage"].tolist() == [1] * 57 + [2] * 3
+    assert curve["force_meV_per_A"][-1] < curve["force_meV_per_A"][0]
+    assert len(training.checkpoints(run.folder)) <= 8
+
+
+def test_a_finished_run_starts_nothing(resumed, few, monkeypatch):
+    run, _, _, model = resumed
+    monkeypatch.setattr(subprocess, "Popen", None)
+    assert training.run(run, few) == model
+    online = tiny(model.parents[3], wandb_mode="online")
+    assert training.run(online, few) == model
+
+
+def test_offline_stays_in_the_run_folder(resumed, place):
+    run = resumed[0]
+    assert list((run.folder / "wandb").glob("offline-run-*"))
+    assert not [path for path in (place / "home").rglob("*") if "wandb" in path.name]
+    environment = training.environment(tiny(place, wandb_mode="online"))
+    assert (environment["WANDB_MODE"], environment["WANDB_SILENT"]) == ("online", "true")
+
+
+def test_errors_agree_with_mace(resumed):
+    run, _, _, model = resumed
+    table = training.errors(model, dataset.read(run.folder / "validation.xyz"))
+    last = {name: values[-1] for name, values in training.read_log(log_of(run)).items()}
+    for name in ("energy_meV_per_atom", "force_meV_per_A", "stress_meV_per_A3"):
+        assert table["total"][f"rmse_{name}"] == pytest.approx(last[name], abs=0.006)
+    assert table["total"] == table["pristine_1x1"]
+
+
+def test_shipping(resumed, monkeypatch):
+    run, _, _, model = resumed
+    shipped = training.ship(run.folder, "tiny")
+    described = json.loads(shipped.with_suffix(".json").read_text())
+    assert {path.name for path in paths.MODELS.iterdir()} == {"tiny.model", "tiny.log", "tiny.json"}
+    assert described["sha256"] == records.sha256(shipped)
+    assert (described["elements"], described["dtype"], described["epochs"]) == (["Se", "W"], "float64", 60)
+    assert described["data"] == {"file": "few.xyz", "sha256": run.inputs["data"]}
+    test = dataset.read(run.folder / "test.xyz")
+    assert described["errors"]["test"] == training.errors(model, test)  # cleaned, not changed
+    assert described["split"]["test"] == sorted({dataset.group(atoms) for atoms in test})
+    assert not places(shipped)
+    with pytest.raises(FileExistsError, match="--replace"):
+        training.ship(run.folder, "tiny")
+    monkeypatch.setattr(training, "errors", lambda *_: {"total": {"broken": float("nan")}})
+    with pytest.raises(ValueError):
+        training.ship(run.folder, "tiny", replace=True)
+    assert json.loads(shipped.with_suffix(".json").read_text()) == described
+    assert {path.name for path in paths.MODELS.iterdir()} == {"tiny.model", "tiny.log", "tiny.json"}
+
+
+def places(model: Path) -> list[str]:
+    """Paths of machines and URLs in what was shipped with `model`, also inside its TorchScript."""
+    with training.quiet():
+        modules = torch.load(model, map_location="cpu", weights_only=False).modules()
+        states = [module.__getstate__() for module in modules if hasattr(module, "__codegen__")]
+    texts = [model.with_suffix(suffix).read_bytes() for suffix in (".log", ".json")]
+    for script in (script for state in states for script in state["__codegen__"].values()):
+        with zipfile.ZipFile(io.BytesIO(script)) as archive:
+            texts += [archive.read(name) for name in archive.namelist()]
+    told = (b"site-packages", str(paths.ROOT).encode(), sys.prefix.encode(), b"://", b"/home/", b"/tmp/")
+    return [name.decode() for name in told if any(name in text for text in texts)]
+
+
+def test_other_data_sets_the_run_aside(place, frames):
+    run = parameters.Training(seed=7)
+    parts = dataset.split(frames)
+    training.prepare(run, parts)
+    (run.folder / "checkpoints").mkdir()
+    (run.folder / "checkpoints" / "wse2-smoke_run-7_epoch-3.pt").write_bytes(b"cut short")
+    training.prepare(run, parts)
+    assert run.folder.is_dir() and not training.checkpoints(run.folder)
+    assert not run.folder.with_name("smoke_seed=7.replaced").exists()
+    (run.folder / "wse2-smoke.model").touch()
+    training.prepare(run, {**parts, "train": parts["train"][1:]})
+    assert not (run.folder / "wse2-smoke.model").exists()
+    assert (run.folder.with_name("smoke_seed=7.replaced") / "wse2-smoke.model").exists()
+    (run.folder / "wse2-smoke.model").touch()
+    (run.folder / training.MARKER).unlink()
+    with pytest.raises(RuntimeError, match="nobody knows"):
+        training.prepare(run, parts)
+    training.mark(run, parts)
+    training.prepare(run, parts)
+    assert (run.folder / "wse2-smoke.model").exists()
+
+
+def test_what_cannot_be_trained_is_refused(place, few, monkeypatch):
+    run = tiny(place, seed=8)
+    parts = dataset.split(few)
+    with pytest.raises(ValueError, match="2 training frames are fewer than a batch of profile 'smoke'"):
+        training.prepare(run, {**parts, "train": parts["train"][:2]})
+    mute = [atoms.copy() for atoms in parts["validation"]]
+    for copy, atoms in zip(mute, parts["validation"], strict=True):
+        copy.calc = type("Calculator", (), {"results": {"energy": dataset.energy(atoms)}})()
+    with pytest.raises(ValueError, match="no stress"):
+        training.prepare(run, {**parts, "validation": mute})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="finds no GPU"):
+        training.run(tiny(place, device="cuda", seed=8), few)
+    monkeypatch.setattr(training, "PROGRAM", "raise SystemExit('out of ink')")
+    with pytest.raises(RuntimeError, match="exit code 1.*\n.*out of ink"):
+        training.run(run, few)
+    with training.only_one(run.folder), pytest.raises(RuntimeError, match="already running"):
+        training.run(run, few)
+
+
+def test_the_shipped_model_is_what_its_record_says(frames):
+    model = paths.ROOT / "data" / "models" / "wse2-small.model"
+    described = json.loads(model.with_suffix(".json").read_text())
+    assert described["sha256"] == records.sha256(model)
+    assert described["data"]["sha256"] == records.sha256(paths.data_file("wse2_gpaw.xyz"))
+    recomputed = training.errors(model, dataset.split(frames)["test"])
+    assert recomputed.keys() == described["errors"]["test"].keys()
+    for kind, row in recomputed.items():
+        assert row == pytest.approx(described["errors"]["test"][kind], rel=1e-4)
+    assert not places(model)
