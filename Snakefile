@@ -1,6 +1,6 @@
 """The one graph of steps: every notebook with its defaults, then the report. `make` runs it.
 
-A step is run again when its key (parameters, inputs, helpers) or its notebook changed.
+A step is run again when its key (parameters, inputs, helpers), its notebook or the drawing changed.
 """
 
 import hashlib
@@ -32,9 +32,10 @@ REPORT = Path(os.path.relpath(paths.RESULTS / "report", paths.ROOT))
 
 
 def checksum(step):
-    """SHA-256 of what is written in a step's notebook: its outputs do not count."""
+    """SHA-256 of what is written in a step's notebook (outputs do not count) and of what draws its pictures."""
     cells = json.loads((paths.NOTEBOOKS / f"{step}.ipynb").read_text())["cells"]
-    return hashlib.sha256(json.dumps([cell["source"] for cell in cells]).encode()).hexdigest()[:16]
+    drawing = (paths.ROOT / "src" / "helpers" / "figures.py").read_text()
+    return hashlib.sha256(json.dumps([drawing, *(cell["source"] for cell in cells)]).encode()).hexdigest()[:16]
 
 
 def logged(command):

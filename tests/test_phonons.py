@@ -1,5 +1,6 @@
 """Phonons against sources other than the code: DFT, analytic limits, symmetry, another cell."""
 
+import copy
 import json
 from types import SimpleNamespace
 
@@ -243,3 +244,15 @@ def test_saved_force_constants_load_in_phonopy(pristine, tmp_path):
     pristine.produce_force_constants(fc_calculator="traditional", show_drift=False)
     loaded.produce_force_constants(fc_calculator="traditional", show_drift=False)
     assert loaded.force_constants == pytest.approx(pristine.force_constants, abs=1e-6)
+
+
+def test_a_corrected_sheet_is_saved_as_corrected(pristine, tmp_path):
+    """`phonopy-load` must not give back the force constants that break rotational invariance."""
+    import phonopy
+
+    sheet = copy.deepcopy(pristine)
+    phonons.make_rotationally_invariant(sheet, stress_free=True)
+    plain = phonopy.load(force_constants.save(sheet, tmp_path), log_level=0)
+    assert phonons.rotational_residual(plain) > 1e-3
+    corrected = phonopy.load(force_constants.save(sheet, tmp_path, corrected=True), log_level=0)
+    assert phonons.rotational_residual(corrected) < 1e-9

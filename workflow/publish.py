@@ -4,6 +4,8 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -61,24 +63,23 @@ def result(run: parameters.Run) -> dict[str, Any]:
     return json.loads((run.folder / "result.json").read_text())
 
 
-def execute(step: str) -> None:
-    """Run a committed notebook in place; what only this run or this machine knows is removed."""
-    path = paths.NOTEBOOKS / f"{step}.ipynb"
-    with records.whole_file(path) as temporary:
-        subprocess.run(
-            [sys.executable, "-m", "papermill", "-k", "python3", "--no-progress-bar", path, temporary],
-            check=True,
-        )
-        notebook = nbformat.read(temporary, as_version=4)
-        for cell in notebook.cells:
-            if cell.cell_type == "code":  # progress bars and remarks of libraries
-                cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
-        nbformat.write(notebook, temporary)
-        subprocess.run(
-            [sys.executable, "-m", "nbstripout", "--keep-output", "--keep-count", "--keep-id",
-             "--extra-keys=metadata.papermill metadata.widgets cell.metadata.papermill", temporary],
-            check=True,
-        )  # fmt: skip
+def execute(step: str, executed: Path) -> None:
+    """Run a notebook into the file `executed`; what only this run or this machine knows is removed."""
+    subprocess.run(
+        [sys.executable, "-m", "papermill", "-k", "python3", "--no-progress-bar",
+         paths.NOTEBOOKS / f"{step}.ipynb", executed],
+        check=True,
+    )  # fmt: skip
+    notebook = nbformat.read(executed, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":  # progress bars and remarks of libraries
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    nbformat.write(notebook, executed)
+    subprocess.run(
+        [sys.executable, "-m", "nbstripout", "--keep-output", "--keep-count", "--keep-id",
+         "--extra-keys=metadata.papermill metadata.widgets cell.metadata.papermill", executed],
+        check=True,
+    )  # fmt: skip
 
 
 def publish_figure(run: parameters.Run, picture: str, name: str) -> None:
@@ -106,9 +107,14 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 
 def main() -> None:
     runs = default_runs()
-    for step in runs:
-        print(f"notebooks/{step}.ipynb", flush=True)
-        execute(step)
+    with tempfile.TemporaryDirectory() as folder:
+        # All are run before one is replaced: the revision in their results is that of a clean tree.
+        for step in runs:
+            print(f"notebooks/{step}.ipynb", flush=True)
+            execute(step, Path(folder) / f"{step}.ipynb")
+        for step in runs:
+            with records.whole_file(paths.NOTEBOOKS / f"{step}.ipynb") as temporary:
+                shutil.copyfile(Path(folder) / f"{step}.ipynb", temporary)
     for source, name in FIGURES.items():
         step, picture = source.split("/")
         publish_figure(runs[step], picture, name)

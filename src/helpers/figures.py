@@ -49,6 +49,12 @@ def per_cm_axis(axes: Axes) -> None:
     right.set_ylabel("wavenumber (cm$^{-1}$)")
 
 
+def per_cm_above(axes: Axes) -> None:
+    """An upper axis in cm-1 above a horizontal axis in THz."""
+    top = axes.secondary_xaxis("top", functions=(lambda f: f * PER_CM, lambda k: k / PER_CM))
+    top.set_xlabel("wavenumber (cm$^{-1}$)")
+
+
 MARKERS = "osD^vP"
 
 
@@ -78,7 +84,7 @@ def labelled_data(frames: list[Atoms]) -> Figure:
     )
     right.set(xlabel="force on an atom (eV/Å)", ylabel="share of atoms with a larger force", ylim=(0, 1.02))
     right.set_xlim(left=0)
-    left.legend(fontsize=8, frameon=False)
+    left.legend()
     return figure
 
 
@@ -97,7 +103,7 @@ def energies_follow_forces(pairs: list[tuple[int, int, float, float]]) -> Figure
         work, change, "o", color=BLUE, markersize=5, markerfacecolor="none", label="pairs of close frames"
     )
     axes.set(xlabel="work of the mean force (eV)", ylabel="energy difference (eV)")
-    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+    figure.legend(loc="outside right upper")
     return figure
 
 
@@ -136,8 +142,7 @@ def projected_dos(grid: np.ndarray, total: np.ndarray, parts: dict[str, np.ndarr
     axes.set(xlabel="frequency (THz)", ylabel="DOS (states / THz / cell)", ylim=(0, None))
     axes.set_xlim(grid[0], grid[-1])
     axes.legend()
-    top = axes.secondary_xaxis("top", functions=(lambda f: f * PER_CM, lambda k: k / PER_CM))
-    top.set_xlabel("wavenumber (cm$^{-1}$)")
+    per_cm_above(axes)
     return figure
 
 
@@ -189,7 +194,9 @@ def vacancy(defect: Defect, relaxed: Atoms, radius: float = 7.5, magnification: 
     near = np.linalg.norm(from_site[:, :2], axis=1) < radius
     species = list(dict.fromkeys(relaxed.symbols))
     looks = dict(zip(species, ((SKY, 130), (ORANGE, 70), (GREEN, 70)), strict=False))
-    figure, panels = new(4.6, 5.9, nrows=2, sharex=True, height_ratios=[2.6, 1])
+    wide = np.array([-1.0, 1.0]) * (radius + 1)
+    high = from_site[near, 2].min() - 1.2, from_site[near, 2].max() + 1.2
+    figure, panels = new(4.6, 6.7, nrows=2, sharex=True, height_ratios=[np.ptp(wide), np.ptp(high)])
     for axes, (up, depth) in zip(panels, ((1, 2), (2, 1)), strict=True):
         # The side view is a slice, or what lies behind would show in the empty place.
         shown = np.flatnonzero(near & (abs(from_site[:, depth]) < (2.5 if depth == 1 else np.inf)))
@@ -205,8 +212,7 @@ def vacancy(defect: Defect, relaxed: Atoms, radius: float = 7.5, magnification: 
         axes.scatter(
             0, 0, s=110, facecolor="none", edgecolor=VERMILION, linestyle="--", linewidth=1.5, zorder=6
         )
-        axes.set(ylabel=f"${'xyz'[up]}$ (Å)", aspect="equal")
-        axes.margins(0.08, 0.12 if up == 1 else 0.5)
+        axes.set(ylabel=f"${'xyz'[up]}$ (Å)", aspect="equal", xlim=wide, ylim=wide if up == 1 else high)
     panels[1].set_xlabel("$x$ (Å)")
     handles = [
         Line2D([], [], marker="o", linestyle="", color=looks[name][0], markersize=8, label=name)
@@ -266,18 +272,22 @@ def mode_weights(modes: list[Mode], candidates: list[Mode], evenly: float) -> Fi
             [mode.frequency_THz for mode in chosen], [mode.weight for mode in chosen], marker,
             color=colour, markersize=4, markerfacecolor="none", label=f"${irrep[0]}_{{{irrep[1:]}}}$",
         )  # fmt: skip
+    clusters: list[list[Mode]] = []  # one column of labels each, or labels would overlap
     for mode in candidates:
-        axes.annotate(
-            f"{mode.frequency_THz:.2f}",
-            (mode.frequency_THz, mode.weight),
-            (4, 2),
-            textcoords="offset points",
-            fontsize=7,
-        )
+        if clusters and mode.frequency_THz - clusters[-1][-1].frequency_THz < 0.25:
+            clusters[-1].append(mode)
+        else:
+            clusters.append([mode])
+    for cluster in clusters:
+        label = "\n".join(f"{mode.frequency_THz:.2f}" for mode in cluster)
+        place = np.mean([mode.frequency_THz for mode in cluster]), max(mode.weight for mode in cluster)
+        axes.annotate(label, place, (0, 4), textcoords="offset points", fontsize=7, ha="center")
     axes.axhline(evenly, color="black", linestyle=":", label="spread evenly")
     axes.axhline(ENHANCEMENT * evenly, color="black", linestyle="--", label=f"{ENHANCEMENT:g} × evenly")
-    axes.set(xlabel="frequency (THz)", ylabel="weight at the defect", ylim=(0, None))
+    axes.set(xlabel="frequency (THz)", ylabel="weight at the defect")
+    axes.set_ylim(0, 1.15 * max(mode.weight for mode in modes))
     axes.legend(ncols=2)
+    per_cm_above(axes)
     return figure
 
 
@@ -306,7 +316,7 @@ def learning_curves(curves: dict[str, dict[str, np.ndarray]]) -> Figure:
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter("{x:g}")
     panels[0].plot([], [], ":", color="0.3", linewidth=0.9, label="stage two begins")
-    panels[0].legend()
+    panels[0].legend(frameon=True, edgecolor="none")
     return figure
 
 

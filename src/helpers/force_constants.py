@@ -92,11 +92,16 @@ def symmetrise(phonon: Phonopy) -> None:
     phonon.symmetrize_force_constants_by_space_group(show_drift=False)
 
 
-def save(phonon: Phonopy, folder: Path) -> Path:
-    """Write cell, displacements and forces as phonopy_params.yaml.xz for `phonopy-load`."""
+def save(phonon: Phonopy, folder: Path, *, corrected: bool = False) -> Path:
+    """Write cell, displacements and forces as phonopy_params.yaml.xz for `phonopy-load`.
+
+    With `corrected` the force constants too: those that it would compute lack a correction.
+    """
     path = folder / "phonopy_params.yaml.xz"
     with records.whole_file(path) as temporary:
         # phonopy appends the compression's suffix to the name it is given.
-        written = phonon.save(temporary.with_suffix(""), compression="xz")
+        written = phonon.save(
+            temporary.with_suffix(""), settings={"force_constants": corrected}, compression="xz"
+        )
         Path(written).replace(temporary)
     return path
