@@ -161,6 +161,12 @@ def test_the_key_covers_every_helper_that_a_step_calls():
         assert not missing, f"{step.step}: {missing} not in {step.modules}"
 
 
+def test_the_key_covers_every_file_that_a_step_reads():
+    literature = records.sha256(paths.DATA / "literature.json")
+    assert parameters.Pristine().inputs["literature"] == literature
+    assert {"data", "wse2-small.log", "wse2-small.json"} <= parameters.Training().inputs.keys()
+
+
 def test_vacancy_takes_one_atom_and_finds_its_neighbours():
     cell = structures.supercell(structures.monolayer("WSe2", 3.32, 3.36), 6)
     vacancy = structures.vacancy(cell, "V_Se")

@@ -131,6 +131,11 @@ class Training(Data):
         other = "" if self.data == type(self).model_fields["data"].default else f"_{data}"
         return self.profile + other + self.other_than_default("profile", "data", "wandb_mode")
 
+    @cached_property
+    def inputs(self) -> dict[str, str]:
+        shipped = [path for path in paths.MODELS.glob("*.*") if path.suffix in (".log", ".json")]
+        return super().inputs | {path.name: records.sha256(path) for path in sorted(shipped)}
+
 
 class Simulation(Run):
     """What every notebook that computes phonons with a model has in common."""
@@ -163,7 +168,7 @@ class Pristine(Simulation):
     """04_pristine."""
 
     step: ClassVar[str] = "04_pristine"
-    modules: ClassVar[tuple[str, ...]] = ("phonons", "force_constants", "relaxation")
+    modules: ClassVar[tuple[str, ...]] = ("phonons", "force_constants", "relaxation", "structures")
     supercell: int = Field(default=6, ge=3, le=24)
     mesh: int = Field(default=120, ge=1, le=400)
 
@@ -172,6 +177,10 @@ class Pristine(Simulation):
         shown = ("formula", "supercell", "strain", "model")
         name = f"{self.supercell}x{self.supercell}_{self.formula}_{self.strain_name}_{self.model_name}"
         return name + self.other_than_default(*shown)
+
+    @cached_property
+    def inputs(self) -> dict[str, str]:
+        return super().inputs | {"literature": records.sha256(paths.DATA / "literature.json")}
 
 
 class Defect(Simulation):

@@ -80,6 +80,8 @@ def imported_helpers(modules: tuple[str, ...]) -> set[str]:
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.module == "helpers":
                 waiting += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module.startswith("helpers."):
+                waiting.append(node.module.removeprefix("helpers."))
     return found
 
 
