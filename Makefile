@@ -8,8 +8,8 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
 # A .venv that lost its Python, or that belongs to another place, is set up anew.
-ifneq ($(shell { .venv/bin/python -c 'from helpers import paths; print(paths.ROOT)'; } 2>/dev/null),$(realpath .))
-$(shell rm -f .venv/ready)
+ifneq ($(shell test -x .venv/bin/python && cat .venv/ready 2>/dev/null),$(realpath .))
+.PHONY: .venv/ready
 endif
 
 .PHONY: all test lock publish

@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from helpers import parameters, paths
+from helpers import parameters, paths, records
 
 if "--quiet" in sys.argv:
     logger.setLevel("ERROR")
@@ -36,6 +36,13 @@ def checksum(step):
     cells = json.loads((paths.NOTEBOOKS / f"{step}.ipynb").read_text())["cells"]
     drawing = (paths.ROOT / "src" / "helpers" / "figures.py").read_text()
     return hashlib.sha256(json.dumps([drawing, *(cell["source"] for cell in cells)]).encode()).hexdigest()[:16]
+
+
+# An executed notebook without a valid result (of another key, or damaged) does not count.
+if not {"-n", "--dry-run"} & set(sys.argv):
+    for run, _ in STEPS:
+        if records.load(run) is None:
+            (paths.ROOT / EXECUTED[run.step]).unlink(missing_ok=True)
 
 
 def logged(command):

@@ -167,6 +167,23 @@ def test_the_key_covers_every_file_that_a_step_reads():
     assert {"data", "wse2-small.log", "wse2-small.json"} <= parameters.Training().inputs.keys()
 
 
+def test_other_files_of_one_name_have_results_of_their_own(tmp_path):
+    shutil.copy(paths.DATA / "wse2_gpaw.xyz", tmp_path)
+    shutil.copy(paths.MODELS / "wse2-small.model", tmp_path)
+    ours, theirs = parameters.Data(), parameters.Data(data=str(tmp_path / "wse2_gpaw.xyz"))
+    assert (ours.tag, theirs.tag) == ("wse2_gpaw", f"wse2_gpaw-{ours.inputs['data'][:8]}")
+    theirs = parameters.Defect(model=str(tmp_path / "wse2-small.model"))
+    assert theirs.tag == f"6x6_V_Se_strain0.00_wse2-small-{theirs.inputs['model'][:8]}"
+    assert parameters.Defect(strain=-0.0).tag == parameters.Defect().tag
+
+
+def test_a_damaged_record_of_a_model_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "MODELS", tmp_path)
+    (tmp_path / "other.json").write_text('{"sha256": ')
+    with pytest.raises(ValueError, match="other.json does not describe a model.*restore it from git"):
+        potential.registry()
+
+
 def test_vacancy_takes_one_atom_and_finds_its_neighbours():
     cell = structures.supercell(structures.monolayer("WSe2", 3.32, 3.36), 6)
     vacancy = structures.vacancy(cell, "V_Se")
@@ -174,4 +191,11 @@ def test_vacancy_takes_one_atom_and_finds_its_neighbours():
     assert vacancy.atoms.symbols[vacancy.local].get_chemical_formula() == "SeW3"
     distance = np.linalg.norm(vacancy.atoms.positions[vacancy.neighbours] - vacancy.site, axis=1)
     assert distance == pytest.approx(np.hypot(3.32 / np.sqrt(3), 1.68))
+    moved = vacancy.atoms.copy()
+    shell = moved.positions[vacancy.neighbours] - vacancy.site
+    moved.positions[:, 2] += 0.3
+    moved.positions[vacancy.neighbours] -= shell * [0.1, 0.1, 0.0]
+    described = structures.neighbour_displacements(vacancy, moved)
+    expected = {"inward_A": 0.332 / np.sqrt(3), "up_A": 0, "before_A": 3.32, "after_A": 0.9 * 3.32}
+    assert described == pytest.approx(expected, abs=1e-9)
     assert vacancy.pristine.positions[vacancy.kept] == pytest.approx(vacancy.atoms.positions)

@@ -1,13 +1,14 @@
 """The committed notebooks are run, complete, and shaped alike. nbval compares what they print."""
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 
 import nbformat
 import pytest
 
-from helpers import parameters, paths
+from helpers import parameters, paths, records
 
 STEPS = sorted(path.stem for path in paths.NOTEBOOKS.glob("*.ipynb"))
 MACHINE_PATH = re.compile(r"(?<![\w.])/(work|home|root|tmp|Users)/")
@@ -73,3 +74,13 @@ def test_parameters_are_the_defaults_of_the_model(step, cells):
     assert {name: type(value) for name, value in given.items()} == {
         name: type(value) for name, value in defaults.items()
     }
+
+
+def test_published_figures_are_those_of_the_present_code_and_data():
+    sidecars = sorted(paths.FIGURES.glob("*.json"))
+    assert sidecars
+    for sidecar in sidecars:
+        origin = json.loads(sidecar.read_text())
+        assert origin["key"] == MODELS[origin["step"]]().key, f"{sidecar.name} is stale: run make publish"
+        for name, checksum in origin["sha256"].items():
+            assert records.sha256(paths.FIGURES / name) == checksum

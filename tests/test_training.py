@@ -24,15 +24,6 @@ LISTING = """--name="MACE_model" --train_file="output.xyz" --valid_fraction=0.10
 --eval_interval=5 --compute_forces=True --compute_stress=True --energy_key=energy --forces_key=forces
 --stress_key=stress --energy_weight=1.0 --forces_weight=1.0 --stress_weight=1.0 --wandb
 --wandb_project="name_of_project" --wandb_entity="max_mustermann_tu_wien" --wandb_name="training_run_01" """
-# The command that trained data/models/wse2-small.model.
-SHIPPED = """--name=wse2-small --seed=1 --work_dir=. --train_file=train.xyz --valid_file=validation.xyz
---E0s='{74: -7.08797, 34: -6.48819}' --energy_key=energy --forces_key=forces --stress_key=stress --model=MACE
---hidden_irreps='32x0e + 32x1o' --r_max=5.0 --batch_size=5 --max_num_epochs=1000 --loss=stress
---energy_weight=100 --forces_weight=100 --stress_weight=10000 --stage_two --start_stage_two=700
---stage_two_lr=0.0005 --stage_two_energy_weight=1000 --stage_two_forces_weight=100
---stage_two_stress_weight=100000 --scheduler_patience=20 --lr=0.01 --ema --ema_decay=0.99 --amsgrad
---eval_interval=1 --save_all_checkpoints --restart_latest --compute_forces=True --compute_stress=True
---default_dtype=float64 --device=cpu --plot=False"""
 TINY = {"hidden_irreps": "4x0e", "max_num_epochs": 60, "start_stage_two": 57, "correlation": 1}
 E0S = {34: -6.488191, 74: -7.087969}
 
@@ -116,13 +107,13 @@ def test_the_thesis_profile_has_the_thesis_flags():
     assert different == {"train_file", "E0s"}
 
 
-def test_the_small_profile_is_the_command_that_trained_the_shipped_model(frames):
-    energies, rank = dataset.reference_energies(dataset.split(frames)["train"])
-    ours = training.flags(parameters.Training(profile="small"), energies)
-    assert rank == 2
-    assert {k: str(v) for k, v in ours.items() if not k.startswith("wandb")} == {
-        k: str(v) for k, v in parsed(SHIPPED).items()
-    }
+def test_the_small_profile_is_what_trained_the_shipped_model(frames):
+    shipped = json.loads((paths.ROOT / "data" / "models" / "wse2-small.json").read_text())
+    ours = training.describe(parameters.Training(profile="small"), dataset.split(frames))
+    for name in ("settings", "data", "split"):
+        assert ours[name] == shipped[name]
+    assert ours["E0s"]["rank"] == shipped["E0s"]["rank"] == 2
+    assert ours["E0s"]["eV"] == pytest.approx(shipped["E0s"]["eV"], abs=1e-5)
 
 
 def test_what_the_thesis_flags_do_in_mace():
@@ -168,6 +159,13 @@ def test_an_unfinished_run_is_not_shipped(killed):
     with pytest.raises(RuntimeError, match="not finished"):
         training.ship(killed.folder, "tiny")
     assert not paths.MODELS.exists()
+
+
+@pytest.mark.parametrize("name", ["", ".", "a/b"])
+def test_a_name_that_is_a_place_is_refused(name, killed):
+    with pytest.raises(ValueError, match="NAME"):
+        training.ship(killed.folder, name)
+    assert killed.folder.is_dir()
 
 
 def test_a_killed_run_goes_on_from_its_last_whole_checkpoint(resumed):
@@ -241,26 +239,29 @@ def places(model: Path) -> list[str]:
     return [name.decode() for name in told if any(name in text for text in texts)]
 
 
-def test_other_data_sets_the_run_aside(place, frames):
+def test_other_data_sets_the_run_aside_and_its_own_brings_it_back(place, frames):
     run = parameters.Training(seed=7)
     parts = dataset.split(frames)
+    fewer = {**parts, "train": parts["train"][1:]}
     training.prepare(run, parts)
     (run.folder / "checkpoints").mkdir()
     (run.folder / "checkpoints" / "wse2-smoke_run-7_epoch-3.pt").write_bytes(b"cut short")
     training.prepare(run, parts)
     assert run.folder.is_dir() and not training.checkpoints(run.folder)
-    assert not run.folder.with_name("smoke_seed=7.replaced").exists()
     (run.folder / "wse2-smoke.model").touch()
-    training.prepare(run, {**parts, "train": parts["train"][1:]})
+    training.prepare(run, fewer)
     assert not (run.folder / "wse2-smoke.model").exists()
-    assert (run.folder.with_name("smoke_seed=7.replaced") / "wse2-smoke.model").exists()
-    (run.folder / "wse2-smoke.model").touch()
+    (run.folder / "other.model").touch()
+    training.prepare(run, parts)
+    assert (run.folder / "wse2-smoke.model").exists()
+    training.prepare(run, fewer)
+    assert (run.folder / "other.model").exists()
     (run.folder / training.MARKER).unlink()
     with pytest.raises(RuntimeError, match="nobody knows"):
         training.prepare(run, parts)
-    training.mark(run, parts)
-    training.prepare(run, parts)
-    assert (run.folder / "wse2-smoke.model").exists()
+    training.mark(run, fewer)
+    training.prepare(run, fewer)
+    assert (run.folder / "other.model").exists()
 
 
 def test_what_cannot_be_trained_is_refused(place, few, monkeypatch):

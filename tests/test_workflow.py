@@ -31,7 +31,7 @@ def test_graph_has_every_notebook(tmp_path):
     assert rules == {*STEPS, "report", "all"}
 
 
-def test_unknown_parameter_is_refused_and_leaves_nothing(tmp_path):
+def test_unknown_parameter_is_refused_and_leaves_no_results(tmp_path):
     out = tmp_path / "out.ipynb"
     refused = papermill("05_defect.ipynb", str(out), "-p", "supercel", "12",
                         results=tmp_path / "results", cwd=paths.NOTEBOOKS)  # fmt: skip

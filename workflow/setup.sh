@@ -9,8 +9,8 @@ if ! "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] not in 
 fi
 
 echo "[setup] .venv from requirements.lock; the first time this fetches about 3 GB"
-# Without its mark a .venv is half-finished: begin again. With it, only the lock has changed.
-test -e .venv/ready || "$1" -m venv --clear .venv
+# Without the mark of this place a .venv is half-finished or was moved: begin again.
+{ test -x .venv/bin/python && test "$(cat .venv/ready)" = "$(pwd -P)"; } 2>/dev/null || "$1" -m venv --clear .venv
 rm -f .venv/ready
 # uv is pinned in the lock like everything else, so pip fetches it from there.
 sed -n '/^uv==/,/[^\\]$/p' requirements.lock > .venv/uv.txt
@@ -19,5 +19,5 @@ sed -n '/^uv==/,/[^\\]$/p' requirements.lock > .venv/uv.txt
     --require-hashes --build-constraints requirements.lock -r requirements.lock
 .venv/bin/python -m uv pip install --quiet --python .venv/bin/python \
     --offline --no-deps --no-build-isolation --editable .
-touch .venv/ready
+pwd -P > .venv/ready
 echo "[setup] .venv ready: $(($(date +%s) - started)) s"

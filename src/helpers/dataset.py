@@ -132,11 +132,11 @@ def group(atoms: Atoms) -> str:
     return f"{kind(atoms)}/{atoms.info.get('seed', cell_name(atoms))}"
 
 
-def split(frames: list[Atoms], holdout: float = 0.1) -> dict[str, list[Atoms]]:
+def split(frames: list[Atoms]) -> dict[str, list[Atoms]]:
     """Train, validation and test frames, whole groups each, every kind on its own.
 
     A kind's groups are ranked by the SHA-256 of their names, which needs no seed and survives
-    reordering. n = max(1, round(holdout x groups)): the first n are test (of two groups or more),
+    reordering. n = max(1, a tenth of the groups): the first n are test (of two groups or more),
     the next n validation (of three or more), the rest train.
     Raises ValueError if a side is left without frames.
     """
@@ -146,7 +146,7 @@ def split(frames: list[Atoms], holdout: float = 0.1) -> dict[str, list[Atoms]]:
     side = {}
     for groups in kinds.values():
         ranked = sorted(groups, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
-        n = max(1, round(holdout * len(ranked)))
+        n = max(1, round(len(ranked) / 10))
         n_test = n if len(ranked) > 1 else 0
         n_validation = n if len(ranked) > 2 else 0
         for rank, name in enumerate(ranked):
@@ -156,7 +156,7 @@ def split(frames: list[Atoms], holdout: float = 0.1) -> dict[str, list[Atoms]]:
         if not part:
             raise ValueError(
                 f"no frames are left for {name}: {len(frames)} frames form {len(side)} groups of {len(kinds)} "
-                f"kinds, and holdout = {holdout}. One kind needs three groups: give frames that were made "
+                "kinds. One kind needs three groups: give frames that were made "
                 "independently a `seed` of their own in the comment line"
             )
     return parts
@@ -249,11 +249,12 @@ def check_units(frames: list[Atoms]) -> tuple[float | None, int]:
     return ratio, len(pairs)
 
 
-def duplicates(frames: list[Atoms], tolerance: float = 1e-3) -> list[tuple[int, int]]:
-    """Pairs of frames of one cell whose atoms lie within `tolerance` (A), up to lattice vectors.
+def duplicates(frames: list[Atoms]) -> list[tuple[int, int]]:
+    """Pairs of frames of one cell whose atoms lie within 0.001 A, up to lattice vectors.
 
     Atoms are compared in the order of the file.
     """
+    tolerance = 0.001  # A
     species: dict[bytes, list[int]] = defaultdict(list)
     for index, atoms in enumerate(frames):
         species[atoms.numbers.tobytes()].append(index)

@@ -1,5 +1,6 @@
 """Every picture, one function each. All return the matplotlib Figure; `save` writes it."""
 
+import re
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -55,6 +56,7 @@ def per_cm_above(axes: Axes) -> None:
     top.set_xlabel("wavenumber (cm$^{-1}$)")
 
 
+COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
 MARKERS = "osD^vP"
 
 
@@ -64,10 +66,9 @@ def labelled_data(frames: list[Atoms]) -> Figure:
     Energies in meV an atom above the lowest frame of the kind, forces in eV/A.
     """
     figure, (left, right) = new(6.3, 3.0, ncols=2)
-    colours = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
     for number, name in enumerate(sorted({dataset.kind(atoms) for atoms in frames})):
         members = [atoms for atoms in frames if dataset.kind(atoms) == name]
-        colour, marker = colours[number % 6], MARKERS[number % 6]
+        colour, marker = COLOURS[number % 6], MARKERS[number % 6]
         energies = np.array([dataset.energy(atoms) / len(atoms) for atoms in members])
         forces = [np.linalg.norm(atoms.calc.results["forces"], axis=1) for atoms in members]
         left.plot(
@@ -184,11 +185,12 @@ def thermal(functions: dict[str, np.ndarray], limit: float) -> Figure:
     return figure
 
 
-def vacancy(defect: Defect, relaxed: Atoms, radius: float = 7.5, magnification: float = 5.0) -> Figure:
-    """Top and side view of the relaxed cell within `radius` A of the missing atom.
+def vacancy(defect: Defect, relaxed: Atoms) -> Figure:
+    """Top and side view of the relaxed cell within 7.5 A of the missing atom.
 
-    Arrows from the ideal places, `magnification` times as long as the atoms moved.
+    Arrows from the ideal places, five times as long as the atoms moved.
     """
+    radius, magnification = 7.5, 5.0
     from_site = find_mic(relaxed.positions - defect.site, relaxed.cell, relaxed.pbc)[0]
     moved = find_mic(relaxed.positions - defect.atoms.positions, relaxed.cell, relaxed.pbc)[0]
     near = np.linalg.norm(from_site[:, :2], axis=1) < radius
@@ -265,12 +267,11 @@ def mode_weights(modes: list[Mode], candidates: list[Mode], evenly: float) -> Fi
     `evenly` is the weight of a mode spread over all atoms.
     """
     figure, axes = new(6.3, 3.2)
-    looks = zip(dict.fromkeys(mode.irrep for mode in modes), (BLUE, VERMILION, GREEN), "osD", strict=False)
-    for irrep, colour, marker in sorted(looks):
+    for irrep, colour, marker in zip(sorted({mode.irrep for mode in modes}), COLOURS, MARKERS, strict=False):
         chosen = [mode for mode in modes if mode.irrep == irrep]
         axes.plot(
             [mode.frequency_THz for mode in chosen], [mode.weight for mode in chosen], marker,
-            color=colour, markersize=4, markerfacecolor="none", label=f"${irrep[0]}_{{{irrep[1:]}}}$",
+            color=colour, markersize=4, markerfacecolor="none", label=re.sub(r"(\w)(\d?)('*)", r"$\1_{\2}\3$", irrep),
         )  # fmt: skip
     clusters: list[list[Mode]] = []  # one column of labels each, or labels would overlap
     for mode in candidates:
@@ -304,7 +305,7 @@ def learning_curves(curves: dict[str, dict[str, np.ndarray]]) -> Figure:
     for axes, (quantity, label) in zip(panels, quantities.items(), strict=True):
         for (name, curve), colour, style in zip(
             curves.items(),
-            (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY),
+            COLOURS,
             ("-", "--", "-.", ":", "-", "--"),
             strict=False,
         ):
@@ -324,7 +325,8 @@ def save(figure: Figure, run: Run, name: str) -> None:
     """Write NAME.pdf and NAME.png into the run's folder."""
     for suffix in (".pdf", ".png"):
         path = run.folder / f"{name}{suffix}"
-        # A fixed metadata set keeps the files of equal pictures equal.
-        metadata = {"CreationDate": None} if suffix == ".pdf" else None
+        # Without the date and the software, files of equal pictures are equal.
+        names = ("CreationDate", "Creator", "Producer") if suffix == ".pdf" else ("Software",)
+        metadata = dict.fromkeys(names)
         with records.whole_file(path) as temporary:
             figure.savefig(temporary, metadata=metadata)

@@ -1,12 +1,12 @@
 """Force constants from displaced cells by central differences, resumable."""
 
 import hashlib
-import shutil
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 from phonopy import Phonopy
+from phonopy.harmonic.force_constants import compact_fc_to_full_fc
 from phonopy.structure.atoms import PhonopyAtoms
 from tqdm import tqdm
 
@@ -42,31 +42,30 @@ def displaced(atoms: Atoms, n: int, displacement: float) -> Phonopy:
 
 
 def by_differences(
-    atoms: Atoms, n: int, potential: Potential, *, displacement: float, folder: Path, dtype: str = "float64"
+    atoms: Atoms, n: int, potential: Potential, *, displacement: float, folder: Path
 ) -> Phonopy:
     """Phonopy object with the force constants (eV/A^2) of the n x n x 1 supercell of `atoms`.
 
-    `atoms` is relaxed; `displacement` in A. The forces of each displaced cell are kept in
-    `folder`/forces as they come, so that an interrupted run goes on where it stopped. Forces of
-    another geometry or model found there are removed.
+    Their shape is (len(atoms), N, 3, 3): rows for one cell, columns for the N atoms of all.     `atoms` is relaxed; `displacement` in A. The forces of each displaced cell are kept in
+    `folder`/forces as they come, in a folder for each geometry and model, so that an interrupted
+    run goes on where it stopped.
     """
     phonon = displaced(atoms, n, displacement)
-    phonon.forces = displaced_forces(phonon, potential, folder / "forces", dtype)
-    phonon.produce_force_constants(fc_calculator="traditional", show_drift=False)
+    phonon.forces = displaced_forces(phonon, potential, folder / "forces")
+    phonon.produce_force_constants(
+        fc_calculator="traditional", calculate_full_force_constants=False, show_drift=False
+    )
     return phonon
 
 
-def displaced_forces(phonon: Phonopy, potential: Potential, folder: Path, dtype: str) -> np.ndarray:
+def displaced_forces(phonon: Phonopy, potential: Potential, folder: Path) -> np.ndarray:
     """(n_displacements, N, 3) forces in eV/A of the displaced cells, from `folder` where they are."""
     cells = phonon.supercells_with_displacements
-    key = hashlib.sha256(f"{potential.checksum} {dtype}".encode())
+    key = hashlib.sha256(potential.checksum.encode())
     for cell in cells:
         # Positions rounded: the same relaxation may differ in the last digits from run to run.
         key.update((cell.positions.round(6) + 0.0).tobytes() + cell.cell.round(6).tobytes())
     own = folder / key.hexdigest()[:16]
-    for other in folder.glob("*"):
-        if other != own:
-            shutil.rmtree(other)
     forces = []
     for i, cell in enumerate(tqdm(cells, desc="displacements", unit="cell", disable=len(cells) < 10)):
         path = own / f"{i:04d}.npy"
@@ -79,7 +78,7 @@ def displaced_forces(phonon: Phonopy, potential: Potential, folder: Path, dtype:
 
 def residuals(phonon: Phonopy) -> dict[str, float]:
     """Largest violation, in eV/A^2, of the acoustic sum rule and of permutation symmetry."""
-    matrices = phonon.force_constants
+    matrices = compact_fc_to_full_fc(phonon.primitive, phonon.force_constants)
     return {
         "sum_rule": float(abs(matrices.sum(axis=1)).max()),
         "permutation": float(abs(matrices - matrices.transpose(1, 0, 3, 2)).max()),
@@ -87,9 +86,14 @@ def residuals(phonon: Phonopy) -> dict[str, float]:
 
 
 def symmetrise(phonon: Phonopy) -> None:
-    """Impose the sum rule, permutation symmetry and the space group on the force constants."""
+    """Impose the sum rule, permutation symmetry and the space group on the force constants.
+
+    Those of a repeated primitive cell have its space group already: phonopy makes the rows of its
+    few atoms from displacements in all symmetry-equivalent directions.
+    """
     phonon.symmetrize_force_constants(show_drift=False)
-    phonon.symmetrize_force_constants_by_space_group(show_drift=False)
+    if len(phonon.primitive) == len(phonon.supercell):
+        phonon.symmetrize_force_constants_by_space_group(show_drift=False)
 
 
 def save(phonon: Phonopy, folder: Path, *, corrected: bool = False) -> Path:
@@ -100,8 +104,5 @@ def save(phonon: Phonopy, folder: Path, *, corrected: bool = False) -> Path:
     path = folder / "phonopy_params.yaml.xz"
     with records.whole_file(path) as temporary:
         # phonopy appends the compression's suffix to the name it is given.
-        written = phonon.save(
-            temporary.with_suffix(""), settings={"force_constants": corrected}, compression="xz"
-        )
-        Path(written).replace(temporary)
+        phonon.save(temporary.with_suffix(""), settings={"force_constants": corrected}, compression="xz")
     return path

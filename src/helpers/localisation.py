@@ -20,6 +20,7 @@ class Mode:
     participation: float  # participation ratio
     neighbours: float  # the part of `weight` on the nearest shell
     across: float  # the part of `weight` on the atom across the plane
+    out_of_plane: float  # the part of `weight` along z
     enhancement: float  # weight x N / (atoms at the defect): 1 for a mode spread evenly
 
     def as_dict(self) -> dict[str, float | str]:
@@ -36,7 +37,8 @@ def defect_modes(gamma: GammaModes, defect: Defect) -> list[Mode]:
 
     |e_i|^2 is averaged over the set first: within it the eigenvectors are arbitrary.
     """
-    motion = (abs(gamma.eigenvectors) ** 2).sum(axis=1)
+    directed = abs(gamma.eigenvectors) ** 2
+    motion = directed.sum(axis=1)
     modes = []
     for members, irrep in zip(gamma.sets, gamma.irreps, strict=True):
         average = motion[:, members].mean(axis=1)
@@ -49,6 +51,7 @@ def defect_modes(gamma: GammaModes, defect: Defect) -> list[Mode]:
                 participation=float(participation_ratio(average)),
                 neighbours=float(average[defect.neighbours].sum()),
                 across=float(average[defect.across].sum()),
+                out_of_plane=float(directed[defect.local, 2][:, members].mean(axis=1).sum()),
                 enhancement=float(weight * len(average) / len(defect.local)),
             )
         )

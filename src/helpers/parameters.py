@@ -6,11 +6,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from helpers import paths, records
 
-Strain = Annotated[float, Field(ge=-0.05, le=0.05, description="biaxial, relative to the model's own lattice constant")]  # fmt: skip
+# Biaxial, relative to the model's own lattice constant; + 0.0 makes -0.0 and 0.0 the same.
+Strain = Annotated[float, Field(ge=-0.05, le=0.05), AfterValidator(lambda strain: strain + 0.0)]
 
 
 def injected_names(namespace: dict[str, Any]) -> list[str]:
@@ -35,8 +36,6 @@ def suggestion(name: str, known: list[str]) -> str:
 def complaint(error: dict[str, Any]) -> str:
     """One line for one of pydantic's errors: the value, why it is refused, what to give."""
     name, value = error["loc"][0], error["input"]
-    if error["type"] == "missing":
-        return f"parameter '{name}' is missing: give it a value in the cell tagged 'parameters'"
     words = {
         "int_type": "must be a whole number, like 6",
         "float_type": "must be a number, like 0.02",
@@ -65,9 +64,11 @@ class Run(BaseModel):
             if name not in known:
                 raise ValueError(f"unknown parameter '{name}'{suggestion(name, known)}")
         try:
-            return cls(**{name: namespace[name] for name in known if name in namespace})
+            run = cls(**{name: namespace[name] for name in known if name in namespace})
         except ValidationError as error:
             raise ValueError("; ".join(complaint(each) for each in error.errors())) from None
+        _ = run.key  # of the files and the code as they are now, not at the end of the run
+        return run
 
     @property
     def tag(self) -> str:
@@ -95,7 +96,7 @@ class Run(BaseModel):
     @cached_property
     def key(self) -> str:
         """Hash of parameters, inputs and code that a result is valid for."""
-        given = self.model_dump(exclude={"trust_model", "device"})
+        given = self.model_dump(exclude={"trust_model", "device", "wandb_mode"})
         return records.key(given, self.inputs, self.modules)
 
 
@@ -108,7 +109,13 @@ class Data(Run):
 
     @property
     def tag(self) -> str:
-        return Path(self.data).stem
+        return self.data_name
+
+    @property
+    def data_name(self) -> str:
+        """The file's name in data/; for any other file with the beginning of its checksum."""
+        path = Path(self.data)
+        return path.stem if path.name == self.data else f"{path.stem}-{self.inputs['data'][:8]}"
 
     @cached_property
     def inputs(self) -> dict[str, str]:
@@ -127,8 +134,7 @@ class Training(Data):
 
     @property
     def tag(self) -> str:
-        data = Path(self.data).stem
-        other = "" if self.data == type(self).model_fields["data"].default else f"_{data}"
+        other = "" if self.data == type(self).model_fields["data"].default else f"_{self.data_name}"
         return self.profile + other + self.other_than_default("profile", "data", "wandb_mode")
 
     @cached_property
@@ -153,7 +159,9 @@ class Simulation(Run):
 
     @property
     def model_name(self) -> str:
-        return Path(self.model).stem
+        """The name in data/models; for any other file with the beginning of its checksum."""
+        stem = Path(self.model).stem
+        return stem if stem == self.model else f"{stem}-{self.inputs['model'][:8]}"
 
     @property
     def strain_name(self) -> str:

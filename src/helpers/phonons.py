@@ -13,7 +13,8 @@ from scipy.sparse.linalg import lsqr
 from tqdm import tqdm
 
 PER_CM = 33.35640951981521  # cm-1 in 1 THz
-IMAGINARY = -0.01  # THz; above it a negative frequency is the rounding of an acoustic mode
+IMAGINARY = -1e-4  # THz; above it a negative frequency is the rounding of an acoustic mode at Gamma
+VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 HIGH_SYMMETRY = {"Γ": (0.0, 0.0, 0.0), "M": (0.5, 0.0, 0.0), "K": (1 / 3, 1 / 3, 0.0)}
 Groups = dict[str, np.ndarray]  # name -> indices of atoms
 
@@ -136,12 +137,16 @@ def frequency_grid(*spectra: Spectrum, smearing: float, points: int = 2001) -> n
     return np.linspace(lowest - 6 * smearing, highest + 6 * smearing, points)
 
 
-def imaginary(found: Spectrum) -> list[tuple[float, np.ndarray]]:
+def imaginary(*spectra: Spectrum) -> list[tuple[float, np.ndarray]]:
     """(frequency in THz as a negative number, q) of every imaginary mode, the largest first."""
-    q_index, _ = np.nonzero(found.frequencies < IMAGINARY)
-    values = found.frequencies[found.frequencies < IMAGINARY]
     return sorted(
-        ((float(f), found.q_points[i]) for f, i in zip(values, q_index, strict=True)), key=lambda m: m[0]
+        (
+            (float(frequency), q_point)
+            for found in spectra
+            for q_point, frequencies in zip(found.q_points, found.frequencies, strict=True)
+            for frequency in frequencies[frequencies < IMAGINARY]
+        ),
+        key=lambda mode: mode[0],
     )
 
 
@@ -165,11 +170,11 @@ def gamma_modes(phonon: Phonopy) -> GammaModes:
 def thermal(phonon: Phonopy, mesh: int, temperatures: np.ndarray) -> dict[str, np.ndarray]:
     """Free energy (eV) and heat capacity (k_B) per primitive cell at `temperatures` (K).
 
-    Harmonic. Modes below 0.01 THz are left out: the acoustic ones at Gamma, and imaginary ones,
+    Harmonic. Modes below 1e-4 THz are left out: the acoustic ones at Gamma, and imaginary ones,
     for which there is no free energy.
     """
     phonon.run_mesh([mesh, mesh, 1], is_gamma_center=True)
-    phonon.run_thermal_properties(temperatures=temperatures, cutoff_frequency=0.01)
+    phonon.run_thermal_properties(temperatures=temperatures, cutoff_frequency=-IMAGINARY)
     units = get_physical_units()
     properties = phonon.thermal_properties
     return {
@@ -212,8 +217,8 @@ def invariance_equations(phonon: Phonopy) -> tuple[csr_array, csr_array]:
     """Linear equations that force constants (n_primitive, N, 3, 3), flattened, must obey.
 
     The first matrix holds the acoustic sum rule and the permutation symmetry. The second holds
-    the Born-Huang conditions (a rigid rotation gives no force) and the Huang conditions (no
-    stress): M. Born and K. Huang, Dynamical Theory of Crystal Lattices (1954), chapter V. Vectors
+    the Born-Huang conditions (a rigid rotation gives no force) and the Huang conditions (for a
+    cell without stress; under stress their right-hand side is not zero): M. Born and K. Huang, Dynamical Theory of Crystal Lattices (1954), chapter V. Vectors
     between atoms are averages over the equally short images.
     """
     primitive = phonon.primitive
@@ -254,11 +259,10 @@ def invariance_equations(phonon: Phonopy) -> tuple[csr_array, csr_array]:
                     pair = (index(i, j, a, b), index(row_of[int(target)], partner, b, a))
                     if pair[0] < pair[1]:
                         equations[0].append((np.array(pair), np.array([1.0, -1.0])))
-    voigt = [(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]
     cells = [(i, j) for i in range(n_primitive) for j in range(n_atoms)]
     rows, columns = np.array(cells).T
-    for p, (a, b) in enumerate(voigt):
-        for c, d in voigt[:p]:
+    for p, (a, b) in enumerate(VOIGT):
+        for c, d in VOIGT[:p]:
             coefficients = [second[rows, columns, c, d], -second[rows, columns, a, b]]
             where = [index(rows, columns, a, b), index(rows, columns, c, d)]
             equations[1].append((np.concatenate(where), np.concatenate(coefficients)))
@@ -277,28 +281,29 @@ def rotational_residual(phonon: Phonopy) -> float:
     """Largest violation of the Born-Huang conditions, in eV/A, of a primitive-cell phonopy object."""
     _, rotational = invariance_equations(phonon)
     born_huang = rotational[: 9 * len(phonon.primitive)]
-    return float(abs(born_huang @ _compact(phonon).ravel()).max())
+    return float(abs(born_huang @ phonon.force_constants.ravel()).max())
 
 
-def make_rotationally_invariant(phonon: Phonopy, *, stress_free: bool) -> None:
+def make_rotationally_invariant(phonon: Phonopy, stress: np.ndarray) -> None:
     """The smallest change (least squares) of the force constants that makes them obey all invariances.
 
-    The Huang conditions only if the sheet is `stress_free`. The solution of least norm is unique,
-    so it has the space group of the force constants it is given.
+    `stress` (6,) in eV/A^3 (Voigt) is what the cell is under. The solution of least norm is
+    unique, so it has the space group of the force constants it is given.
     """
     symmetric, rotational = invariance_equations(phonon)
-    if not stress_free:
-        rotational = rotational[: 9 * len(phonon.primitive)]
+    delta = np.eye(3)[tuple(np.transpose(VOIGT))]
+    # -1 / (2 V) (sum Phi_ab r_c r_d - sum Phi_cd r_a r_b) = stress_cd delta_ab - stress_ab delta_cd
+    huang = [
+        -2 * phonon.primitive.volume * (stress[q] * delta[p] - stress[p] * delta[q])
+        for p in range(6)
+        for q in range(p)
+    ]
     equations = vstack([symmetric, rotational], format="csr")
+    right = np.zeros(equations.shape[0])
+    right[-len(huang) :] = huang
     norms = np.sqrt(equations.power(2).sum(axis=1))
-    equations = (diags_array(1 / np.where(norms > 0, norms, 1.0)) @ equations).tocsr()
-    matrices = _compact(phonon)
-    change = lsqr(equations, -equations @ matrices.ravel(), atol=1e-15, btol=1e-15, iter_lim=20000)[0]
-    phonon.force_constants = matrices + change.reshape(matrices.shape)
-
-
-def _compact(phonon: Phonopy) -> np.ndarray:
-    """(n_primitive, N, 3, 3) force constants in eV/A^2."""
+    scale = diags_array(1 / np.where(norms > 0, norms, 1.0))
     matrices = phonon.force_constants
-    full = matrices.shape[0] == matrices.shape[1] and len(phonon.primitive) < matrices.shape[0]
-    return matrices[phonon.primitive.p2s_map] if full else matrices
+    wanted = scale @ (right - equations @ matrices.ravel())
+    change = lsqr((scale @ equations).tocsr(), wanted, atol=1e-15, btol=1e-15, iter_lim=20000)[0]
+    phonon.force_constants = matrices + change.reshape(matrices.shape)

@@ -1,6 +1,7 @@
 """Load a trained MACE, after checking that it is the file it should be."""
 
 import contextlib
+import hashlib
 import io
 import json
 import logging
@@ -11,8 +12,9 @@ from typing import Any
 
 import torch
 from ase import Atoms
+from ase.data import chemical_symbols
 
-from helpers import paths, records
+from helpers import paths
 
 # MACE prints a line on import about an accelerator that is not installed.
 with contextlib.redirect_stdout(io.StringIO()):
@@ -40,19 +42,24 @@ class Potential:
 
 
 def registry() -> dict[str, str]:
-    """SHA-256 of each model that data/models/*.json describes, by name."""
-    return {path.stem: json.loads(path.read_text())["sha256"] for path in paths.MODELS.glob("*.json")}
+    """SHA-256 of each model that data/models/*.json describes, by name; ValueError if one is damaged."""
+    known = {}
+    for path in paths.MODELS.glob("*.json"):
+        try:
+            known[path.stem] = json.loads(path.read_text())["sha256"]
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"{path} does not describe a model ({error}): restore it from git") from error
+    return known
 
 
 def load(
     model: str,
     *,
     device: str = "cpu",
-    dtype: str = "float64",
     trust_model: bool = False,
     elements: tuple[str, ...] = (),
 ) -> Potential:
-    """The model of that name in data/models, or at that path, in precision `dtype` on `device`.
+    """The model of that name in data/models, or at that path, in float64 on `device`.
 
     Loading a model executes code that the file contains. So a file of data/models must have the
     checksum of its .json, and any other file is refused unless its checksum is that of a model
@@ -64,9 +71,10 @@ def load(
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device = 'cuda': PyTorch finds no GPU here; set device = 'cpu'")
     path = paths.model_file(model)
-    if path.stat().st_size == 0:
+    content = path.read_bytes()  # once, so that what is checked is what is loaded
+    if not content:
         raise ValueError(f"model {path} is empty; copy it again or train it with 02_training")
-    checksum = records.sha256(path)
+    checksum = hashlib.sha256(content).hexdigest()
     known = registry()
     registered = checksum in known.values()
     if path.parent == paths.MODELS and checksum != known.get(path.stem):
@@ -79,18 +87,18 @@ def load(
             f"model {path} (sha256 {checksum[:16]}…) is not one of data/models. Loading a model executes "
             "code that the file contains: set trust_model = True if you know where it comes from"
         )
-    network = read(path, device)
-    found = tuple(_symbol(number) for number in network.atomic_numbers.tolist())
+    network = read(content, path, device)
+    found = tuple(chemical_symbols[number] for number in network.atomic_numbers.tolist())
     missing = [element for element in elements if element not in found]
     if missing:
         raise ValueError(
             f"model {path.name} knows {', '.join(found)} but not {', '.join(missing)}: "
             "take a model trained on these elements, or another formula"
         )
-    # MACE warns when it converts a model to the precision we ask for; the precision is recorded.
+    # MACE warns when it converts a model to the precision we ask for.
     logging.disable(logging.WARNING)
     try:
-        calculator = MACECalculator(models=[network], device=device, default_dtype=dtype)
+        calculator = MACECalculator(models=[network], device=device, default_dtype="float64")
     finally:
         logging.disable(logging.NOTSET)
     return Potential(
@@ -104,12 +112,12 @@ def load(
     )
 
 
-def read(path: Path, device: str) -> torch.nn.Module:
-    """The pickled MACE module in `path`; ValueError if it is truncated or something else."""
+def read(content: bytes, path: Path, device: str) -> torch.nn.Module:
+    """The pickled MACE module in `content` of the file `path`; ValueError if it is truncated or something else."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            network = torch.load(path, map_location=device, weights_only=False)
+            network = torch.load(io.BytesIO(content), map_location=device, weights_only=False)
     except Exception as error:  # pickle raises whatever the damaged bytes happen to mean
         raise ValueError(
             f"model {path} cannot be loaded ({type(error).__name__}): it is truncated or not a model "
@@ -118,10 +126,6 @@ def read(path: Path, device: str) -> torch.nn.Module:
     if not hasattr(network, "atomic_numbers") or not hasattr(network, "r_max"):
         raise ValueError(f"model {path} holds a {type(network).__name__}, not a MACE model")
     return network
-
-
-def _symbol(number: int) -> str:
-    return Atoms(numbers=[number]).get_chemical_symbols()[0]
 
 
 def evaluate(potential: Potential, atoms: Atoms) -> dict[str, Any]:

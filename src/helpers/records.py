@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,14 +22,9 @@ PACKAGES = ("ase", "mace-torch", "numpy", "phonopy", "scipy", "spglib", "torch")
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that replaces it when the block succeeds; else nothing changes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix="".join(path.suffixes))
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -78,9 +72,11 @@ def imported_helpers(modules: tuple[str, ...]) -> set[str]:
         found.add(module)
         tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text())
         for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.module == "helpers":
+            if not isinstance(node, ast.ImportFrom) or node.module is None:
+                continue
+            if node.module == "helpers":
                 waiting += [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module.startswith("helpers."):
+            elif node.module.startswith("helpers."):
                 waiting.append(node.module.removeprefix("helpers."))
     return found
 
@@ -110,6 +106,7 @@ def write(run: Any, results: dict[str, Any]) -> Path:
             "key": run.key,
             "parameters": run.model_dump(),
             "inputs": run.inputs,
+            "dtype": "float64",
             "versions": versions(),
             "revision": revision(),
             "results": results,

@@ -113,17 +113,26 @@ def vacancy(pristine: Atoms, name: str) -> Defect:
 
 
 def neighbour_displacements(defect: Defect, relaxed: Atoms) -> dict[str, float]:
-    """How the nearest shell relaxed: inwards (towards the defect's axis), along z, and their distance, in A.
+    """How the nearest shell relaxed: towards the defect's axis, along z, and the distances within it, in A.
 
-    `relaxed` has the atoms of `defect.atoms` in the same order. Averages over the shell.
+    `relaxed` has the atoms of `defect.atoms` in the same order. Averages over the shell, the distances
+    over those that are the shortest before. Along z relative to the atoms of the same species farthest
+    from the defect: a sheet that domes in a periodic cell has no other level.
     """
     shell = defect.neighbours
     ideal = find_mic(defect.atoms.positions[shell] - defect.site, relaxed.cell)[0]
     moved = find_mic(relaxed.positions[shell] - defect.atoms.positions[shell], relaxed.cell)[0]
+    before, after = (atoms[shell].get_all_distances(mic=True) for atoms in (defect.atoms, relaxed))
+    apart = before + np.diag(np.full(len(shell), np.inf))
+    shortest = apart < apart.min() + 0.01
+    same = np.flatnonzero(defect.atoms.symbols == defect.atoms.symbols[shell[0]])
+    away = np.linalg.norm(find_mic(defect.atoms.positions[same] - defect.site, relaxed.cell)[0], axis=1)
+    far = same[away > away.max() - 0.1]
+    level = find_mic(relaxed.positions[far] - defect.atoms.positions[far], relaxed.cell)[0][:, 2].mean()
     outwards = ideal[:, :2] / np.linalg.norm(ideal[:, :2], axis=1, keepdims=True)
     return {
         "inward_A": float(-(moved[:, :2] * outwards).sum(axis=1).mean()),
-        "up_A": float(moved[:, 2].mean()),
-        "before_A": float(defect.atoms.get_distance(shell[0], shell[1], mic=True)),
-        "after_A": float(relaxed.get_distance(shell[0], shell[1], mic=True)),
+        "up_A": float(moved[:, 2].mean() - level),
+        "before_A": float(before[shortest].mean()),
+        "after_A": float(after[shortest].mean()),
     }

@@ -8,6 +8,7 @@ is the one way a model enters data/models/.
 import argparse
 import contextlib
 import fcntl
+import hashlib
 import io
 import json
 import os
@@ -15,6 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 import zipfile
@@ -27,6 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
+from ase.data import chemical_symbols
 from tqdm import tqdm
 
 from helpers import dataset, parameters, paths, records
@@ -102,11 +105,11 @@ def arguments(flags: dict[str, Any]) -> list[str]:
 def describe(training: parameters.Training, parts: dict[str, list[Atoms]]) -> dict[str, Any]:
     """What determines a training: flags but for bookkeeping, E0s with their rank, data and split."""
     energies, rank = dataset.reference_energies(parts["train"])
-    given = flags(training, energies)
+    given = flags(training, energies)  # with rounded E0s: processors differ in the last digits
     return {
         "settings": {name: value for name, value in given.items() if name not in BOOKKEEPING},
         "E0s": {
-            "eV": {str(number): energy for number, energy in sorted(energies.items())},
+            "eV": {str(number): round(energy, 5) for number, energy in sorted(energies.items())},
             "rule": E0S_RULE,
             "rank": rank,
         },
@@ -155,11 +158,11 @@ def drop_damaged(folder: Path) -> None:
             path.unlink()
 
 
-def prune(folder: Path, keep: int = 3) -> None:
-    """Delete all but the newest `keep` checkpoints of each stage. At its end MACE reads one of each."""
+def prune(folder: Path) -> None:
+    """Delete all but the newest three checkpoints of each stage. At its end MACE reads one of each."""
     for second in (False, True):
         stage = [path for _, path in checkpoints(folder) if path.stem.endswith("_swa") is second]
-        for path in stage[:-keep]:
+        for path in stage[:-3]:
             path.unlink(missing_ok=True)
 
 
@@ -173,6 +176,12 @@ def only_one(folder: Path) -> Iterator[int]:
         except BlockingIOError:
             raise RuntimeError(f"a training is already running in {folder}: wait for it or stop it") from None
         yield file.fileno()
+
+
+def aside(folder: Path, description: dict[str, Any]) -> Path:
+    """Where a run's folder goes when it makes room for one of other flags or data."""
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+    return folder.with_name(f"{folder.name}.{digest[:8]}")
 
 
 def prepare(training: parameters.Training, parts: dict[str, list[Atoms]]) -> None:
@@ -194,10 +203,11 @@ def prepare(training: parameters.Training, parts: dict[str, list[Atoms]]) -> Non
             f"{folder} holds a training without {MARKER}, so nobody knows from which flags and data. "
             "Move it away; or, if it is what this profile trains, say so with helpers.training.mark"
         )
-    if marker.exists() and json.loads(marker.read_text()) != describe(training, parts):
-        aside = folder.with_name(f"{folder.name}.replaced")  # it may be hours of work
-        shutil.rmtree(aside, ignore_errors=True)
-        folder.rename(aside)
+    described = describe(training, parts)
+    if marker.exists() and (other := json.loads(marker.read_text())) != described:
+        folder.rename(aside(folder, other))  # it may be hours of work
+        if aside(folder, described).exists():
+            aside(folder, described).rename(folder)
     for name, part in parts.items():
         dataset.write(folder / f"{name}.xyz", part)
     mark(training, parts)
@@ -208,7 +218,7 @@ def run(training: parameters.Training, frames: list[Atoms]) -> Path:
     """Train as the profile says, or go on where it was stopped; the finished model's file.
 
     A finished run of the same flags and data is returned at once; one of others is set aside
-    as TAG.replaced. A bar over the epochs shows the validation force RMSE.
+    as TAG.HASH, and comes back when it is asked for. A bar over the epochs shows the validation force RMSE.
     Raises ValueError for frames or a device that cannot be trained on, RuntimeError if
     mace_run_train fails or another training runs in the folder.
     """
@@ -226,7 +236,8 @@ def run(training: parameters.Training, frames: list[Atoms]) -> Path:
         given |= {name: value for name, value in chosen.items() if value}
     with only_one(folder) as lock:
         prepare(training, parts)
-        execute(training, given, lock)
+        if not finished(folder, settings):
+            execute(training, given, lock)
     return model_file(folder, settings)
 
 
@@ -241,7 +252,7 @@ def execute(training: parameters.Training, given: dict[str, Any], lock: int) -> 
     """mace_run_train in the run's folder with flags `given`, to its end or ours."""
     folder, log = training.folder, log_file(training.folder, given)
     expected = max((epoch for epoch, _ in checkpoints(folder)), default=0)
-    offset = log.stat().st_size if log.exists() else 0
+    offset = len(log.read_text()) if log.exists() else 0
     output = folder / "output.txt"
     with output.open("w") as file:
         process = subprocess.Popen(
@@ -364,9 +375,11 @@ def without_paths(network: torch.nn.Module) -> torch.nn.Module:
 def ship(folder: Path, name: str, replace: bool = False) -> Path:
     """Copy the model of a finished run of ours to data/models/ as NAME.model, .log and .json.
 
-    All three or none. Raises FileNotFoundError or RuntimeError for anything but a finished run,
-    FileExistsError for a name in use unless `replace`.
+    Raises FileNotFoundError or RuntimeError for anything but a finished run, FileExistsError for
+    a name in use unless `replace`, ValueError for one that is no plain name.
     """
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise ValueError(f"NAME = {name!r}: must be letters, digits, '-', '_' and '.', like wse2-small")
     marker = folder / MARKER
     if not marker.is_file():
         raise FileNotFoundError(f"{folder} has no {MARKER}: give the folder of a run of 02_training")
@@ -376,10 +389,9 @@ def ship(folder: Path, name: str, replace: bool = False) -> Path:
         raise RuntimeError(f"the training in {folder} has not finished: run 02_training again, it goes on")
     if (paths.MODELS / f"{name}.model").exists() and not replace:
         raise FileExistsError(f"data/models/{name}.model exists: choose another name, or give --replace")
-    staging = paths.MODELS / f".{name}"
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    try:
+    paths.MODELS.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".", dir=paths.MODELS) as temporary:
+        staging = Path(temporary)
         model, log = staging / f"{name}.model", staging / f"{name}.log"
         with quiet():
             import mace  # noqa: F401  (before e3nn, which unpickling imports)
@@ -393,9 +405,7 @@ def ship(folder: Path, name: str, replace: bool = False) -> Path:
             "name": name,
             "sha256": records.sha256(model),
             "licence": LICENCE,
-            "elements": [
-                Atoms([number]).get_chemical_formula() for number in trained.atomic_numbers.tolist()
-            ],
+            "elements": [chemical_symbols[number] for number in trained.atomic_numbers.tolist()],
             "r_max": float(trained.r_max),
             "num_interactions": int(trained.num_interactions),
             "dtype": str(next(trained.parameters()).dtype).removeprefix("torch."),
@@ -413,8 +423,6 @@ def ship(folder: Path, name: str, replace: bool = False) -> Path:
                 raise RuntimeError(f"{file.name} names a place on this machine or a URL: {found[0].strip()}")
         for suffix in ("model", "log", "json"):
             os.replace(staging / f"{name}.{suffix}", paths.MODELS / f"{name}.{suffix}")
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return paths.MODELS / f"{name}.model"
 
 
@@ -426,7 +434,7 @@ def main() -> None:
     command.add_argument("--replace", action="store_true")
     try:
         print(f"wrote {ship(**vars(parser.parse_args()))}")
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         parser.error(str(error))
 
 
