@@ -25,6 +25,14 @@ FIGURES = {
 
 # (what is measured, step, its place in result.json's `results`, format)
 NUMBERS = [
+    *[
+        (f"{what} of wse2-small, {kind} test frames", "02_training", f"shipped/wse2-small/{key}/rmse_{name}", form)
+        for key, kind in (("total", "all"), ("vacancy_3x3", "3×3 vacancy"))
+        for what, name, form in (
+            ("Energy RMSE", "energy_meV_per_atom", "{:.1f} meV/atom"),
+            ("Force RMSE", "force_meV_per_A", "{:.0f} meV/Å"),
+        )
+    ],
     ("Lattice constant of the model, relaxed", "04_pristine", "lattice_constant_A", "{:.3f} Å"),
     ("Thickness (Se–Se), relaxed", "04_pristine", "thickness_A", "{:.3f} Å"),
     *[
