@@ -2,11 +2,13 @@
 
 import re
 from copy import deepcopy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from ase.build import mx2
 
-from helpers import dataset, paths, records
+from helpers import dataset, paths, potential, records
 
 FILE = paths.DATA / "wse2_gpaw.xyz"
 HEAD = re.compile(r"(?:.*\n){10}")  # two frames of three atoms
@@ -181,3 +183,13 @@ def test_duplicates_are_found_across_lattice_vectors(frames):
     assert dataset.duplicates([*frames, moved]) == [(6, 85)]
     moved.positions[0, 2] += 0.003
     assert dataset.duplicates([*frames, moved]) == []
+
+
+def test_what_a_model_was_trained_on_is_known_by_its_record():
+    small = SimpleNamespace(checksum=records.sha256(paths.MODELS / "wse2-small.model"))
+    trained_on = potential.training_frames(small)
+    assert len(trained_on) == 60
+    assert dataset.vacant_species(trained_on, "WSe2") == {"Se"}
+    assert dataset.vacant_species([mx2("WSe2")], "WSe2") == set()
+    assert dataset.vacant_species([mx2("WSe2").repeat((2, 2, 1))[1:]], "WSe2") == {"W"}
+    assert potential.training_frames(SimpleNamespace(checksum="another")) is None

@@ -199,3 +199,15 @@ def test_vacancy_takes_one_atom_and_finds_its_neighbours():
     expected = {"inward_A": 0.332 / np.sqrt(3), "up_A": 0, "before_A": 3.32, "after_A": 0.9 * 3.32}
     assert described == pytest.approx(expected, abs=1e-9)
     assert vacancy.pristine.positions[vacancy.kept] == pytest.approx(vacancy.atoms.positions)
+
+
+def test_distances_are_taken_from_the_empty_site():
+    primitive = structures.monolayer("WSe2", 3.32, 3.36)
+    cell = structures.supercell(primitive, 3)
+    assert np.isinf(structures.distances_from_vacancy(cell, primitive)).all()
+    vacancy = structures.vacancy(cell, "V_Se")
+    stretched = structures.strained(vacancy.atoms, 0.03)
+    stretched.rattle(0.05, seed=1)
+    distances = structures.distances_from_vacancy(stretched, primitive)
+    assert sorted(np.argsort(distances)[:3]) == sorted(vacancy.neighbours)
+    assert distances[vacancy.across] == pytest.approx(3.36, abs=0.2)

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.singlepoint import SinglePointCalculator
 from phonopy.physical_units import get_physical_units
 from scipy.spatial.transform import Rotation
 
-from helpers import force_constants, localisation, paths, phonons, potential, relaxation, structures
+from helpers import dataset, force_constants, localisation, paths, phonons, potential, relaxation, structures
 
 LITERATURE = json.loads((paths.DATA / "literature.json").read_text())["WSe2"]
 
@@ -276,3 +277,37 @@ def test_a_corrected_sheet_is_saved_as_corrected(pristine, tmp_path):
     assert phonons.rotational_residual(plain) > 1e-3
     corrected = phonopy.load(force_constants.save(pristine, tmp_path, corrected=True), log_level=0)
     assert phonons.rotational_residual(corrected) < 1e-9
+
+
+def test_paired_modes_are_partners_whatever_their_order(pristine):
+    """Heavier Se change the order of the modes at M, not which of them are alike."""
+    other = copy.deepcopy(pristine)
+    other.masses = other.masses * np.array([1.0, 1.2, 1.2])
+    for q_point in ([0.5, 0, 0], [1 / 3, 1 / 3, 0]):
+        same = phonons.pair(pristine, pristine, q_point)
+        assert same[:, 0] == pytest.approx(same[:, 1])
+        assert same[:, 2] == pytest.approx(1)
+        pairs = phonons.pair(pristine, other, q_point)
+        assert (pairs[:, 2] > 0.7).all()
+        assert (pairs[:, 1] < pairs[:, 0] + 1e-9).all()
+
+
+def test_elastic_constants_are_those_of_our_dft(mace, primitive):
+    reference = json.loads((paths.REFERENCE / "monolayer.json").read_text())
+    C11, C12 = relaxation.elastic_constants(primitive, mace)
+    assert pytest.approx(reference["C11_N_per_m"], rel=0.05) == C11
+    assert pytest.approx(reference["C12_N_per_m"], rel=0.05) == C12
+    assert primitive.cell.lengths()[0] == pytest.approx(reference["lattice_constant_A"], rel=0.002)
+
+
+def test_force_errors_by_label():
+    frames, predicted = [], []
+    for shift in (0.01, 0.03):
+        atoms = Atoms("WSe", positions=[(0, 0, 0), (2, 0, 0)], cell=[5, 5, 5], pbc=True)
+        for shifted, into in ((0, frames), (shift, predicted)):
+            copied = atoms.copy()
+            forces = np.array([[shifted, 0, 0], [0, 0, 0]])
+            copied.calc = SinglePointCalculator(copied, energy=0.0, forces=forces)
+            into.append(copied)
+    found = dataset.force_rmse(frames, predicted, [atoms.symbols for atoms in frames])
+    assert found == pytest.approx({"Se": 0, "W": 1000 * np.sqrt((0.01**2 + 0.03**2) / 6)})

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from report import without_stderr
 
 from helpers import parameters, paths, records
 
 # STEP/PICTURE of the default run -> its name in figures/
 FIGURES = {
+    "03_evaluation/parity": "parity",
+    "03_evaluation/errors_by_distance": "errors_by_distance",
     "04_pristine/bands": "fig_4_1_pristine_bands",
     "04_pristine/projected_dos": "fig_4_2_projected_dos",
     "04_pristine/flexural": "flexural_branch",
@@ -40,6 +43,13 @@ NUMBERS = [
          "{0[per_cm_at_dft_geometry]:.1f} cm⁻¹, DFT {0[dft_per_cm]:.1f}")
         for irrep in ("E''", "E'", "A1'", "A2''")
     ],
+    *[
+        (f"Phonons at {q}, model against DFT in the same cell, mean absolute", "03_evaluation",
+         f"phonon_mean_absolute_error_per_cm/{q}", "{:.1f} cm⁻¹")
+        for q in "ΓMK"
+    ],
+    ("C11, relaxed ions", "03_evaluation", "sheet/C11_N_per_m", "{:.0f} N/m"),
+    ("C12, relaxed ions", "03_evaluation", "sheet/C12_N_per_m", "{:.0f} N/m"),
     ("Gap between acoustic and optical branches, lower edge", "04_pristine", "acoustic_optical_gap_THz/0", "{:.2f} THz"),
     ("Gap between acoustic and optical branches, upper edge", "04_pristine", "acoustic_optical_gap_THz/1", "{:.2f} THz"),
     ("Violation of rotational invariance in 6×6, before correction", "04_pristine", "residuals/rotational/before", "{:.3f} eV/Å"),
@@ -81,9 +91,7 @@ def execute(step: str, executed: Path) -> None:
         check=True,
     )  # fmt: skip
     notebook = nbformat.read(executed, as_version=4)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":  # progress bars and remarks of libraries
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    without_stderr(notebook)
     nbformat.write(notebook, executed)
     subprocess.run(
         [sys.executable, "-m", "nbstripout", "--keep-output", "--keep-count", "--keep-id",

@@ -18,9 +18,10 @@ PAGE = """<!DOCTYPE html>
 <title>Defective WSe2: report of the default run</title>
 <style>
   body {{ font-family: sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
-  img {{ max-width: 100%; max-height: 24rem; }}
+  img {{ max-width: 100%; max-height: 18rem; }}
 </style>
 <h1>Report of the default run</h1>
+<p>Every notebook with its defaults, at revision {revision}. A title opens the notebook as run.</p>
 {entries}
 </html>
 """
@@ -32,16 +33,22 @@ def title(notebook: nbformat.NotebookNode) -> str:
     return next(line.lstrip("# ") for line in lines if line.startswith("#"))
 
 
-def first_picture(notebook: nbformat.NotebookNode) -> str:
-    """An HTML image of the first PNG among the outputs; empty without one."""
-    pictures = (
-        output.data["image/png"]
+def without_stderr(notebook: nbformat.NotebookNode) -> None:
+    """Remove progress bars and remarks of libraries from the outputs."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+
+
+def pictures(notebook: nbformat.NotebookNode) -> str:
+    """HTML images of the PNGs among the outputs."""
+    found = [
+        output.data["image/png"].strip()
         for cell in notebook.cells
         for output in cell.get("outputs", [])
         if "image/png" in output.get("data", {})
-    )
-    picture = next(pictures, None)
-    return f'<p><img alt="" src="data:image/png;base64,{picture.strip()}"></p>' if picture else ""
+    ]
+    return "\n".join(f'<img alt="" src="data:image/png;base64,{picture}">' for picture in found)
 
 
 def main(index: Path, executed: list[Path]) -> None:
@@ -52,13 +59,14 @@ def main(index: Path, executed: list[Path]) -> None:
     for path in executed:
         step = path.parent.parent.name
         notebook = nbformat.read(path, as_version=4)
+        without_stderr(notebook)
         page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": step}})
         with records.whole_file(index.parent / f"{step}.html") as temporary:
             temporary.write_text(page.replace(mathjax, f"defer {mathjax}"))
         entries.append(f'<h2><a href="{step}.html">{html.escape(title(notebook))}</a></h2>')
-        entries.append(first_picture(notebook))
+        entries.append(pictures(notebook))
     with records.whole_file(index) as temporary:
-        temporary.write_text(PAGE.format(entries="\n".join(entries)))
+        temporary.write_text(PAGE.format(entries="\n".join(entries), revision=records.revision()))
 
 
 if __name__ == "__main__":

@@ -14,8 +14,12 @@ from typing import Any
 import ase.io
 import numpy as np
 from ase import Atoms, units
+from ase.calculators.calculator import Calculator
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.formula import Formula
 from ase.geometry import find_mic
 from scipy.spatial import cKDTree
+from tqdm import tqdm
 
 from helpers import records
 
@@ -284,6 +288,65 @@ def reference_energies(frames: list[Atoms]) -> tuple[dict[int, float], int]:
     energies = np.array([energy(atoms) for atoms in frames])
     solution, _, rank, _ = np.linalg.lstsq(counts, energies, rcond=None)
     return dict(zip(elements, solution.tolist(), strict=True)), int(rank)
+
+
+def predict(frames: list[Atoms], calculator: Calculator) -> list[Atoms]:
+    """Copies of the frames with energy, forces and stress from `calculator`."""
+    copies = []
+    for atoms in tqdm(frames, desc="frames", unit="frame", leave=False, disable=len(frames) < 50):
+        calculator.calculate(atoms)
+        results = {name: calculator.results[name] for name in ("energy", "forces", "stress")}
+        copy = atoms.copy()
+        copy.calc = SinglePointCalculator(copy, **results)
+        copies.append(copy)
+    return copies
+
+
+def errors(frames: list[Atoms], predicted: list[Atoms]) -> dict[str, dict[str, float]]:
+    """RMSE and MAE of `predicted` over `frames`, in total and by kind.
+
+    Of the energy per atom (meV), the force components (meV/A) and the nine components of the
+    stress (meV/A^3; frames that have one).
+    """
+    deviations: dict[str, Any] = defaultdict(lambda: defaultdict(list))
+    for atoms, ours in zip(frames, predicted, strict=True):
+        each = {
+            "energy_meV_per_atom": [(energy(ours) - energy(atoms)) / len(atoms)],
+            "force_meV_per_A": (ours.get_forces() - atoms.get_forces()).ravel(),
+        }
+        if "stress" in atoms.calc.results:
+            difference = ours.get_stress(voigt=False) - atoms.get_stress(voigt=False)
+            each["stress_meV_per_A3"] = difference.ravel()
+        for name in ("total", kind(atoms)):
+            for quantity, values in each.items():
+                deviations[name][quantity].extend(1000 * np.asarray(values))
+    table: dict[str, dict[str, float]] = {}
+    for name in ["total", *sorted(deviations.keys() - {"total"})]:
+        quantities = deviations[name]
+        table[name] = {"frames": len(quantities["energy_meV_per_atom"])}
+        for quantity, values in quantities.items():
+            table[name][f"rmse_{quantity}"] = float(np.sqrt(np.mean(np.square(values))))
+            table[name][f"mae_{quantity}"] = float(np.mean(np.abs(values)))
+    return table
+
+
+def force_rmse(frames: list[Atoms], predicted: list[Atoms], labels: list[np.ndarray]) -> dict[Any, float]:
+    """RMSE of the force components in meV/A by label; `labels` has one for each atom of each frame."""
+    squares = defaultdict(list)
+    for atoms, ours, names in zip(frames, predicted, labels, strict=True):
+        for name, deviation in zip(names, ours.get_forces() - atoms.get_forces(), strict=True):
+            squares[name].extend(deviation**2)
+    return {name: 1000 * float(np.sqrt(np.mean(values))) for name, values in sorted(squares.items())}
+
+
+def vacant_species(frames: list[Atoms], formula: str) -> set[str]:
+    """Elements of which some frame has fewer atoms than `formula` asks for, given its other elements."""
+    share = Formula(formula).count()
+    found = set()
+    for atoms in frames:
+        filled = {symbol: np.sum(atoms.symbols == symbol) / count for symbol, count in share.items()}
+        found |= {symbol for symbol, cells in filled.items() if cells < max(filled.values())}
+    return found
 
 
 def extent(values: list[np.ndarray]) -> list[float] | None:

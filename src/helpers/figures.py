@@ -12,6 +12,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator
 
 from helpers import dataset, records
 from helpers.localisation import ENHANCEMENT, Mode
@@ -58,6 +59,7 @@ def per_cm_above(axes: Axes) -> None:
 
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
 MARKERS = "osD^vP"
+LINES = ("-", "--", "-.", ":", "-", "--")
 
 
 def labelled_data(frames: list[Atoms]) -> Figure:
@@ -306,7 +308,7 @@ def learning_curves(curves: dict[str, dict[str, np.ndarray]]) -> Figure:
         for (name, curve), colour, style in zip(
             curves.items(),
             COLOURS,
-            ("-", "--", "-.", ":", "-", "--"),
+            LINES,
             strict=False,
         ):
             axes.plot(curve["epoch"] + 1, curve[quantity], style, color=colour, label=name)
@@ -316,8 +318,45 @@ def learning_curves(curves: dict[str, dict[str, np.ndarray]]) -> Figure:
         axes.grid(alpha=0.25, which="major", linewidth=0.5)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axes.yaxis.set_minor_formatter("{x:g}")
     panels[0].plot([], [], ":", color="0.3", linewidth=0.9, label="stage two begins")
     panels[0].legend(frameon=True, edgecolor="none")
+    return figure
+
+
+def parity(frames: list[Atoms], predicted: list[Atoms]) -> Figure:
+    """Force components (eV/A) and energies (meV an atom, by their deviation) of MACE against DFT, by kind."""
+    figure, (left, right) = new(6.3, 3.1, ncols=2)
+    for number, name in enumerate(sorted({dataset.kind(atoms) for atoms in frames})):
+        pairs = [pair for pair in zip(frames, predicted, strict=True) if dataset.kind(pair[0]) == name]
+        style = {"marker": MARKERS[number % 6], "color": COLOURS[number % 6], "markerfacecolor": "none"}
+        forces = [
+            np.concatenate([atoms.get_forces().ravel() for atoms in side])
+            for side in zip(*pairs, strict=True)
+        ]
+        left.plot(*forces, linestyle="", markersize=3, label=name, **style)
+        right.plot(
+            [np.sqrt((atoms.get_forces() ** 2).sum(axis=1).mean()) for atoms, _ in pairs],
+            [1000 * (dataset.energy(ours) - dataset.energy(atoms)) / len(atoms) for atoms, ours in pairs],
+            linestyle="", markersize=4, **style,
+        )  # fmt: skip
+    left.axline((0, 0), slope=1, color="black", linewidth=0.8, zorder=0)
+    left.set(xlabel="force component, DFT (eV/Å)", ylabel="force component, MACE (eV/Å)", aspect="equal")
+    right.axhline(0, color="black", linewidth=0.8, zorder=0)
+    right.set(xlabel="r.m.s. force on an atom, DFT (eV/Å)", ylabel="energy, MACE − DFT (meV/atom)")
+    left.legend()
+    return figure
+
+
+def errors_by_distance(rows: dict[str, dict[float, float]], width: float) -> Figure:
+    """RMSE of force components (meV/A) in shells of `width` A round the defect; shell's inner radius: RMSE."""
+    figure, axes = new(4.6, 3.0)
+    for (name, row), colour, marker, line in zip(rows.items(), COLOURS, MARKERS, LINES, strict=False):
+        middle = [start + width / 2 for start in row]
+        axes.plot(middle, row.values(), line, marker=marker, color=colour, markerfacecolor="none", label=name)
+    axes.set(xlabel="distance from the empty site (Å)", ylabel="force RMSE (meV/Å)", ylim=(0, None))
+    axes.legend()
     return figure
 
 

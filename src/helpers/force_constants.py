@@ -46,7 +46,8 @@ def by_differences(
 ) -> Phonopy:
     """Phonopy object with the force constants (eV/A^2) of the n x n x 1 supercell of `atoms`.
 
-    Their shape is (len(atoms), N, 3, 3): rows for one cell, columns for the N atoms of all.     `atoms` is relaxed; `displacement` in A. The forces of each displaced cell are kept in
+    Their shape is (len(atoms), N, 3, 3): rows for one cell, columns for the N atoms of all.
+    `atoms` is relaxed; `displacement` in A. The forces of each displaced cell are kept in
     `folder`/forces as they come, in a folder for each geometry and model, so that an interrupted
     run goes on where it stopped.
     """

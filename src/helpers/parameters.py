@@ -33,6 +33,12 @@ def suggestion(name: str, known: list[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"
 
 
+def model_name(run: "Evaluation | Simulation") -> str:
+    """The name in data/models; for any other file with the beginning of its checksum."""
+    stem = Path(run.model).stem
+    return stem if stem == run.model else f"{stem}-{run.inputs['model'][:8]}"
+
+
 def complaint(error: dict[str, Any]) -> str:
     """One line for one of pydantic's errors: the value, why it is refused, what to give."""
     name, value = error["loc"][0], error["input"]
@@ -143,6 +149,26 @@ class Training(Data):
         return super().inputs | {path.name: records.sha256(path) for path in sorted(shipped)}
 
 
+class Evaluation(Data):
+    """03_evaluation."""
+
+    step: ClassVar[str] = "03_evaluation"
+    modules: ClassVar[tuple[str, ...]] = ("dataset", "relaxation", "structures", "phonons", "force_constants")
+    model: str = "wse2-small"
+    trust_model: bool = False
+    device: Literal["cpu", "cuda"] = "cpu"
+
+    @property
+    def tag(self) -> str:
+        data = "" if self.data == type(self).model_fields["data"].default else f"_{self.data_name}"
+        return model_name(self) + data
+
+    @cached_property
+    def inputs(self) -> dict[str, str]:
+        reference = {path.name: records.sha256(path) for path in sorted(paths.REFERENCE.glob("*.*"))}
+        return super().inputs | {"model": records.sha256(paths.model_file(self.model))} | reference
+
+
 class Simulation(Run):
     """What every notebook that computes phonons with a model has in common."""
 
@@ -156,12 +182,6 @@ class Simulation(Run):
     displacement: float = Field(default=0.01, ge=0.001, le=0.05)
     mesh: int = Field(default=36, ge=1, le=200)
     smearing: float = Field(default=0.05, gt=0.0, le=1.0)
-
-    @property
-    def model_name(self) -> str:
-        """The name in data/models; for any other file with the beginning of its checksum."""
-        stem = Path(self.model).stem
-        return stem if stem == self.model else f"{stem}-{self.inputs['model'][:8]}"
 
     @property
     def strain_name(self) -> str:
@@ -183,7 +203,7 @@ class Pristine(Simulation):
     @property
     def tag(self) -> str:
         shown = ("formula", "supercell", "strain", "model")
-        name = f"{self.supercell}x{self.supercell}_{self.formula}_{self.strain_name}_{self.model_name}"
+        name = f"{self.supercell}x{self.supercell}_{self.formula}_{self.strain_name}_{model_name(self)}"
         return name + self.other_than_default(*shown)
 
     @cached_property
@@ -204,5 +224,5 @@ class Defect(Simulation):
     @property
     def tag(self) -> str:
         shown = ("supercell", "defect", "strain", "model")
-        name = f"{self.supercell}x{self.supercell}_{self.defect}_{self.strain_name}_{self.model_name}"
+        name = f"{self.supercell}x{self.supercell}_{self.defect}_{self.strain_name}_{model_name(self)}"
         return name + self.other_than_default(*shown)

@@ -6,6 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "data"
 MODELS = DATA / "models"
+REFERENCE = DATA / "reference"
 NOTEBOOKS = ROOT / "notebooks"
 FIGURES = ROOT / "figures"
 RESULTS = Path(os.environ.get("WSE2_RESULTS", ROOT / "results")).resolve()

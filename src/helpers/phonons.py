@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from phonopy import Phonopy
 from phonopy.physical_units import get_physical_units
+from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array, csr_array, diags_array, vstack
 from scipy.sparse.linalg import lsqr
 from tqdm import tqdm
@@ -165,6 +166,22 @@ def gamma_modes(phonon: Phonopy) -> GammaModes:
         sets=[list(each) for each in found.band_indices],
         irreps=list(found._ir_labels),
     )
+
+
+def pair(phonon: Phonopy, other: Phonopy, q_point: np.ndarray) -> np.ndarray:
+    """(n_modes, 3): frequency of each mode of `phonon` at `q_point`, of its partner in `other` (THz), overlap.
+
+    Partners are chosen so that the overlaps |<e_i|e_j>|^2 of the eigenvectors have the largest sum,
+    never by the order of frequencies; modes of different irreps do not overlap.
+    """
+    vectors, frequencies = [], []
+    for each in (phonon, other):
+        each.run_qpoints([q_point], with_eigenvectors=True)
+        vectors.append(each.qpoints.eigenvectors[0])
+        frequencies.append(each.qpoints.frequencies[0])
+    overlaps = abs(vectors[0].conj().T @ vectors[1]) ** 2
+    mine, theirs = linear_sum_assignment(-overlaps)
+    return np.stack([frequencies[0], frequencies[1][theirs], overlaps[mine, theirs]], axis=1)
 
 
 def thermal(phonon: Phonopy, mesh: int, temperatures: np.ndarray) -> dict[str, np.ndarray]:

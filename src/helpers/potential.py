@@ -14,7 +14,7 @@ import torch
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from helpers import paths
+from helpers import dataset, paths
 
 # MACE prints a line on import about an accelerator that is not installed.
 with contextlib.redirect_stdout(io.StringIO()):
@@ -110,6 +110,16 @@ def load(
         num_interactions=int(network.num_interactions),
         calculator=calculator,
     )
+
+
+def training_frames(potential: Potential) -> list[Atoms] | None:
+    """The frames that a model of data/models was trained on; None where they are not known here."""
+    for path in paths.MODELS.glob("*.json"):
+        record = json.loads(path.read_text())
+        data = paths.DATA / record["data"]["file"]
+        if record["sha256"] == potential.checksum and data.is_file():
+            return [atoms for atoms in dataset.read(data) if dataset.group(atoms) in record["split"]["train"]]
+    return None
 
 
 def read(content: bytes, path: Path, device: str) -> torch.nn.Module:

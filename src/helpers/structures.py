@@ -112,6 +112,19 @@ def vacancy(pristine: Atoms, name: str) -> Defect:
     )
 
 
+def distances_from_vacancy(atoms: Atoms, primitive: Atoms) -> np.ndarray:
+    """(N,) distances in A of the atoms from the nearest empty site; infinite where none is empty.
+
+    A site is empty if the supercell of `primitive`, scaled to the cell of `atoms`, has an atom there
+    and `atoms` has none within 1 A.
+    """
+    n = int(np.ceil(np.sqrt(len(atoms) / len(primitive))))
+    ideal = supercell(primitive, n)
+    ideal.set_cell(atoms.cell, scale_atoms=True)
+    _, distances = get_distances(atoms.positions, ideal.positions, cell=atoms.cell, pbc=True)
+    return distances[:, distances.min(axis=0) > 1.0].min(axis=1, initial=np.inf)
+
+
 def neighbour_displacements(defect: Defect, relaxed: Atoms) -> dict[str, float]:
     """How the nearest shell relaxed: towards the defect's axis, along z, and the distances within it, in A.
 
