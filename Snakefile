@@ -21,6 +21,7 @@ STEPS = [  # a notebook's parameters, and the steps whose results it reads
     (parameters.Evaluation(), []),
     (parameters.Pristine(), []),
     (parameters.Defect(), []),
+    (parameters.RadialDos(), ["05_defect"]),
 ]
 
 

@@ -29,6 +29,18 @@ def test_a_wrong_parameter_is_named(given, message):
         parameters.Defect.of(given)
 
 
+def test_shells_that_do_not_increase_are_refused():
+    with pytest.raises(ValueError, match=r"outer_radii = \[4.0, 3.0\]: must be positive and increase"):
+        parameters.RadialDos.of({"outer_radii": [4.0, 3.0]})
+    assert parameters.RadialDos(outer_radii=[3.0, 5.0]).tag.endswith("_outer_radii=3.0-5.0")
+
+
+def test_cells_share_what_does_not_depend_on_the_sampling():
+    one, other = parameters.Defect(mesh=72, rattle=0.1), parameters.RadialDos(smearing=0.1)
+    assert one.shared_folder == other.shared_folder == parameters.Defect().folder
+    assert parameters.RadialDos(strain=0.01).shared_folder != one.shared_folder
+
+
 def test_parameters_pass_again_after_the_notebook_has_run():
     namespace = {"supercell": 9, "In": ["", "# Parameters\nsupercell = 9\n"], "total": 3, "mace": object()}
     assert parameters.Defect.of(namespace).tag == "9x9_V_Se_strain0.00_wse2-small"

@@ -9,6 +9,7 @@ import pytest
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read
 from phonopy.physical_units import get_physical_units
 from scipy.spatial.transform import Rotation
 
@@ -311,3 +312,51 @@ def test_force_errors_by_label():
             into.append(copied)
     found = dataset.force_rmse(frames, predicted, [atoms.symbols for atoms in frames])
     assert found == pytest.approx({"Se": 0, "W": 1000 * np.sqrt((0.01**2 + 0.03**2) / 6)})
+
+
+def test_shells_have_the_places_of_the_crystal():
+    """Round an empty Se site: 3 W, 6 Se in the layer, 1 across the plane, 6 across and one to the side."""
+    cell = structures.supercell(structures.monolayer("WSe2", 3.32, 3.36), 6)
+    vacancy = structures.vacancy(cell, "V_Se")
+    shells = localisation.shells(vacancy, [2.6, 3.34, 3.5, 4.5])
+    assert [len(atoms) for atoms in shells.values()] == [3, 6, 1, 3]
+    assert list(shells)[:2] == ["0 to 2.6 Å", "2.6 to 3.34 Å"]
+    assert set(shells["0 to 2.6 Å"]) == set(vacancy.neighbours)
+    assert set(shells["3.34 to 3.5 Å"]) == set(vacancy.across)
+    rings = localisation.rings(vacancy)
+    assert [(distance, len(atoms)) for distance, atoms in rings[:3]] == [(2.55, 3), (3.32, 6), (3.36, 1)]
+    assert sorted(np.concatenate([atoms for _, atoms in rings])) == list(range(107))
+    with pytest.raises(ValueError, match="no atom of the 107-atom cell lies 0 to 2 A"):
+        localisation.shells(vacancy, [2.0, 4.0])
+
+
+def test_states_elsewhere_and_their_decay():
+    grid = np.linspace(0, 10, 1001)
+    one, other = (np.exp(-((grid - centre) ** 2) / 0.02) for centre in (3, 6))
+    assert localisation.redistributed(one, 5 * one, grid) == pytest.approx(0, abs=1e-9)
+    assert localisation.redistributed(one, other, grid) == pytest.approx(1, abs=1e-6)
+    assert localisation.redistributed(one + other, one, grid) == pytest.approx(0.5, abs=1e-6)
+    distances = np.linspace(2, 20, 18)
+    law = localisation.decay(distances, 0.3 * np.exp(-distances / 2.5) + 0.01)
+    assert (law.amplitude, law.length, law.floor) == pytest.approx((0.3, 2.5, 0.01), rel=1e-5)
+    assert law.length_error < 1e-3
+
+
+def test_a_relaxation_is_kept_and_found(mace, tmp_path, monkeypatch):
+    start = structures.monolayer("WSe2", 3.32, 3.30)
+    first = relaxation.relax(start, mace, hold_symmetry=True, folder=tmp_path)
+    monkeypatch.setattr(relaxation, "PreconLBFGS", None)
+    again = relaxation.relax(start, mace, hold_symmetry=True, folder=tmp_path)
+    assert again.positions == pytest.approx(first.positions, abs=1e-12)
+    with pytest.raises(TypeError):  # another start is computed
+        relaxation.relax(structures.strained(start, 0.01), mace, hold_symmetry=True, folder=tmp_path)
+
+
+def test_the_vacancy_relaxes_as_in_dft(mace):
+    reference = json.loads((paths.REFERENCE / "monolayer.json").read_text())
+    sheet = structures.monolayer("WSe2", reference["lattice_constant_A"], reference["thickness_A"])
+    vacancy = structures.vacancy(structures.supercell(sheet, 3), "V_Se")
+    dft = read(paths.REFERENCE / reference["vacancy"]["file"])
+    assert abs(dft.get_forces()).max() < 1e-3
+    ours = relaxation.relax(vacancy.atoms, mace, hold_symmetry=True)
+    assert relaxation.compare(ours, dft, mace)["rms_A"] < 0.01

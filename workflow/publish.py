@@ -23,6 +23,8 @@ FIGURES = {
     "05_defect/structure": "fig_4_3_vacancy",
     "05_defect/bands": "fig_4_4_vacancy_bands",
     "05_defect/mode_weights": "vacancy_modes",
+    "06_radial_dos/radial_dos": "fig_4_6_radial_dos",
+    "06_radial_dos/decay": "decay",
     "02_training/learning_curves": "learning_curves",
 }
 
@@ -48,6 +50,8 @@ NUMBERS = [
          f"phonon_mean_absolute_error_per_cm/{q}", "{:.1f} cm⁻¹")
         for q in "ΓMK"
     ],
+    ("The three W of a 3×3 vacancy move inwards, DFT", "03_evaluation", "vacancy/DFT/inward_A", "{:.3f} Å"),
+    ("The three W of a 3×3 vacancy move inwards, model", "03_evaluation", "vacancy/MACE/inward_A", "{:.3f} Å"),
     ("C11, relaxed ions", "03_evaluation", "sheet/C11_N_per_m", "{:.0f} N/m"),
     ("C12, relaxed ions", "03_evaluation", "sheet/C12_N_per_m", "{:.0f} N/m"),
     ("Gap between acoustic and optical branches, lower edge", "04_pristine", "acoustic_optical_gap_THz/0", "{:.2f} THz"),
@@ -56,6 +60,7 @@ NUMBERS = [
     ("Exponent of the flexural branch after it (2 for a free sheet)", "04_pristine", "flexural/after/exponent", "{:.2f}"),
     ("The three W move towards the vacancy's axis by", "05_defect", "relaxation/inward_A", "{:.3f} Å"),
     ("W–W distance at the vacancy", "05_defect", "relaxation/after_A", "{:.2f} Å"),
+    ("Decay length of the vacancy's influence on the local DOS in 6×6", "06_radial_dos", "decay/length", "{:.1f} Å"),
     ("Displaced cells for V_Se in 6×6", "05_defect", "displaced_cells", "{}"),
     ("Candidates for localised modes in 6×6", "05_defect", "localised_frequencies", "{}"),
     ("States, defective minus pristine: all (exact: -3)", "05_defect", "integrated_dos/total", "{:.3f}"),

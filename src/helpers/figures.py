@@ -12,10 +12,10 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, PercentFormatter
 
 from helpers import dataset, records
-from helpers.localisation import ENHANCEMENT, Mode
+from helpers.localisation import ENHANCEMENT, Decay, Mode
 from helpers.parameters import Run
 from helpers.phonons import PER_CM, Bands, Flexural
 from helpers.structures import Defect
@@ -260,6 +260,43 @@ def weighted_bands(
         axes.set(xlabel=f"{label}\n(states / THz / cell)", xlim=(0, None))
     panels[1].legend(loc="lower center", bbox_to_anchor=(1.0, 1.0), ncols=1)
     per_cm_axis(panels[2])
+    return figure
+
+
+def radial_dos(grid: np.ndarray, shells: dict[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
+    """Local DOS (states/THz/atom) on `grid` (THz) of each shell, nearest first: (defective, pristine)."""
+    figure, panels = new(
+        6.3, 1.1 + 1.4 * len(shells), nrows=len(shells), sharex=True, sharey=True, squeeze=False
+    )
+    for axes, (name, (defective, pristine)) in zip(panels[:, 0], shells.items(), strict=True):
+        axes.fill_between(grid, pristine, color="0.88", label="pristine, same sites")
+        axes.plot(grid, pristine, ":", color="black", linewidth=0.9)
+        axes.plot(grid, defective, color=VERMILION, label="with the defect")
+        axes.annotate(name, (0.42, 0.82), xycoords="axes fraction")
+        axes.set_ylim(0, None)
+    panels[0, 0].legend(loc="upper left")
+    panels[-1, 0].set(xlabel="frequency (THz)", xlim=(grid[0], grid[-1]))
+    figure.supylabel("local DOS (states / THz / atom)", fontsize=9)
+    per_cm_above(panels[0, 0])
+    return figure
+
+
+def decay(shares: dict[str, tuple[np.ndarray, np.ndarray]], law: Decay) -> Figure:
+    """Share of the local states that lie elsewhere against distance (A), by species, and the `law` fitted."""
+    figure, axes = new(4.6, 3.2)
+    for (name, points), colour, marker in zip(shares.items(), COLOURS, MARKERS, strict=False):
+        axes.plot(*points, marker, color=colour, markerfacecolor="none", label=name)
+    distances = np.hstack([points[0] for points in shares.values()])
+    line = np.linspace(distances.min(), distances.max())
+    label = f"floor of {law.floor:.1%} + decay over {law.length:.1f} Å"
+    axes.plot(line, law(line), "--", color="black", label=label)
+    axes.set(
+        xlabel="distance from the empty site (Å)", ylabel="share of local states elsewhere", yscale="log"
+    )
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_minor_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_minor_locator(LogLocator(subs=(2, 3, 5)))
+    axes.legend()
     return figure
 
 

@@ -1,13 +1,67 @@
-"""How far a mode is localised at a defect: weight, participation ratio, and a table of modes."""
+"""Phonons beside a defect: the cell with its pristine twin, weights, participation ratios, radial shells."""
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
+from ase import Atoms
+from ase.geometry import find_mic
+from phonopy import Phonopy
+from scipy.optimize import curve_fit
 
+from helpers import force_constants, phonons, relaxation, structures
 from helpers.phonons import GammaModes
+from helpers.potential import Potential, evaluate
 from helpers.structures import Defect
 
 ENHANCEMENT = 5.0  # weight x N / (atoms at the defect) from which a mode counts as localised
+
+
+@dataclass(frozen=True)
+class DefectiveSheet:
+    """A relaxed cell with one defect beside the pristine sheet it was cut from, and the phonons of both."""
+
+    primitive: Atoms  # relaxed, then strained
+    vacancy: Defect
+    relaxed: Atoms
+    phonon: Phonopy  # of the defective cell, which is its own primitive cell
+    pristine: Phonopy  # of `primitive`, from a supercell of the same size, invariant under rotations
+    residuals: dict[str, dict[str, float]]  # of `phonon`, "before" and "after" it was symmetrised
+
+    def sites(self, atoms: np.ndarray) -> np.ndarray:
+        """For atoms of the defective cell, the atom of `primitive` that stands on the same site."""
+        return self.vacancy.kept[atoms] % len(self.primitive)
+
+
+def relaxed_defect(run: Any, potential: Potential) -> tuple[Atoms, Defect, Atoms]:
+    """Primitive cell (relaxed, then strained), defect, and its relaxed cell, for a run of 05 or of what follows.
+
+    What was relaxed is kept in `run.shared_folder`, and found there.
+    """
+    start = structures.monolayer(run.formula, run.lattice_constant, run.thickness)
+    kept = {"potential": potential, "hold_symmetry": True, "folder": run.shared_folder / "relaxed"}
+    primitive = relaxation.relax(start, relax_cell=True, **kept)
+    primitive = relaxation.relax(structures.strained(primitive, run.strain), **kept)
+    vacancy = structures.vacancy(structures.supercell(primitive, run.supercell), run.defect)
+    return primitive, vacancy, relaxation.relax(vacancy.atoms, **kept)
+
+
+def defective_sheet(run: Any, potential: Potential) -> DefectiveSheet:
+    """The same with the phonons of both; forces too are kept in `run.shared_folder`, and found there."""
+    folder = run.shared_folder
+    primitive, vacancy, relaxed = relaxed_defect(run, potential)
+    phonon = force_constants.by_differences(
+        relaxed, 1, potential, displacement=run.displacement, folder=folder
+    )
+    residuals = {"before": force_constants.residuals(phonon)}
+    force_constants.symmetrise(phonon)
+    residuals["after"] = force_constants.residuals(phonon)
+    pristine = force_constants.by_differences(
+        primitive, run.supercell, potential, displacement=run.displacement, folder=folder / "pristine"
+    )
+    force_constants.symmetrise(pristine)
+    phonons.make_rotationally_invariant(pristine, evaluate(potential, primitive)["stress"])
+    return DefectiveSheet(primitive, vacancy, relaxed, phonon, pristine, residuals)
 
 
 @dataclass(frozen=True)
@@ -65,3 +119,72 @@ def localised(modes: list[Mode]) -> list[Mode]:
     the cell grows tells a localised mode from a resonance.
     """
     return [mode for mode in modes if mode.enhancement >= ENHANCEMENT]
+
+
+def from_site(defect: Defect) -> np.ndarray:
+    """(N,) distances in A of the ideal places from the empty site, to the nearest image."""
+    return np.linalg.norm(find_mic(defect.atoms.positions - defect.site, defect.atoms.cell)[0], axis=1)
+
+
+def shells(defect: Defect, outer_radii: list[float]) -> dict[str, np.ndarray]:
+    """Atoms of the defective cell by the distance of their ideal places from the empty site.
+
+    In three dimensions, nearest image; a shell has the atoms beyond the radius before and up to its
+    own (A), and is named by the two. Raises ValueError for a shell without atoms.
+    """
+    distances = from_site(defect)
+    found = {}
+    for inner, outer in zip([0.0, *outer_radii], outer_radii, strict=False):
+        members = np.flatnonzero((distances > inner) & (distances <= outer))
+        if not len(members):
+            raise ValueError(
+                f"no atom of the {len(defect.atoms)}-atom cell lies {inner:g} to {outer:g} A from the empty "
+                f"site; the nearest lies at {distances.min():.2f}, the farthest at {distances.max():.2f} A"
+            )
+        found[f"{inner:g} to {outer:g} Å"] = members
+    return found
+
+
+def rings(defect: Defect) -> list[tuple[float, np.ndarray]]:
+    """(distance in A, atoms) of each set of one species whose ideal places lie equally far away."""
+    distances = from_site(defect).round(2)
+    places = sorted(set(zip(distances, defect.atoms.symbols, strict=True)))
+    return [
+        (float(distance), np.flatnonzero((distances == distance) & (defect.atoms.symbols == symbol)))
+        for distance, symbol in places
+    ]
+
+
+def redistributed(density: np.ndarray, other: np.ndarray, grid: np.ndarray) -> float:
+    """Share of the states that lie elsewhere: half the integral of |g / n - g' / n'|, from 0 to 1.
+
+    Densities (n_grid,) on `grid` (THz), each divided by its own number of states first.
+    """
+    both = [each / np.trapezoid(each, grid) for each in (density, other)]
+    return float(np.trapezoid(abs(both[0] - both[1]), grid) / 2)
+
+
+@dataclass(frozen=True)
+class Decay:
+    """values = amplitude exp(-distance / length) + floor, fitted to their logarithms by least squares."""
+
+    amplitude: float
+    length: float
+    floor: float
+    length_error: float  # one standard error
+
+    def __call__(self, distances: np.ndarray) -> np.ndarray:
+        return self.amplitude * np.exp(-distances / self.length) + self.floor
+
+
+def decay(distances: np.ndarray, values: np.ndarray) -> Decay:
+    """Fit of positive `values` that fall with distance to a floor, as images of a defect leave one."""
+
+    def logarithm(distance, *logarithms):
+        amplitude, length, floor = np.exp(logarithms)
+        return np.log(amplitude * np.exp(-distance / length) + floor)
+
+    guess = np.log([values.max(), np.ptp(distances) / 4, values.min()])
+    found, covariance = curve_fit(logarithm, distances, np.log(values), p0=guess)
+    amplitude, length, floor = np.exp(found).tolist()
+    return Decay(amplitude, length, floor, length * float(np.sqrt(covariance[1, 1])))

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from helpers import paths, records
 
@@ -48,7 +48,7 @@ def complaint(error: dict[str, Any]) -> str:
         "string_type": "must be text",
         "bool_type": "must be True or False, with a capital letter (papermill passes 'true' as text)",
     }
-    why = words.get(error["type"], error["msg"].replace("Input should", "must"))
+    why = words.get(error["type"], error["msg"].replace("Input should", "must").removeprefix("Value error, "))
     return f"{name} = {value!r}: {why}"
 
 
@@ -84,7 +84,7 @@ class Run(BaseModel):
     def other_than_default(self, *shown: str) -> str:
         """'_name=value' for each changed parameter that the tag does not show already."""
         return "".join(
-            f"_{name}={getattr(self, name)}"
+            f"_{name}={getattr(self, name)}".replace(", ", "-").replace("[", "").replace("]", "")
             for name, field in type(self).model_fields.items()
             if name not in (*shown, "device", "trust_model") and getattr(self, name) != field.default
         )
@@ -211,18 +211,48 @@ class Pristine(Simulation):
         return super().inputs | {"literature": records.sha256(paths.DATA / "literature.json")}
 
 
-class Defect(Simulation):
-    """05_defect."""
+class DefectiveCell(Simulation):
+    """What the notebooks on a cell with one defect have in common."""
 
-    step: ClassVar[str] = "05_defect"
-    modules: ClassVar[tuple[str, ...]] = ("localisation", "force_constants", "relaxation")
     supercell: int = Field(default=6, ge=3, le=24)
     defect: str = "V_Se"
-    rattle: float = Field(default=0.05, ge=0.0, le=0.2)
-    seed: int = Field(default=1, ge=0)
 
     @property
     def tag(self) -> str:
         shown = ("supercell", "defect", "strain", "model")
         name = f"{self.supercell}x{self.supercell}_{self.defect}_{self.strain_name}_{model_name(self)}"
         return name + self.other_than_default(*shown)
+
+    @property
+    def shared_folder(self) -> Path:
+        """Where relaxations and forces are kept for every notebook that asks for this cell."""
+        common = {
+            name: getattr(self, name)
+            for name in DefectiveCell.model_fields
+            if name not in ("mesh", "smearing")
+        }
+        return paths.RESULTS / Defect.step / DefectiveCell(**common).tag
+
+
+class Defect(DefectiveCell):
+    """05_defect."""
+
+    step: ClassVar[str] = "05_defect"
+    modules: ClassVar[tuple[str, ...]] = ("localisation",)
+    rattle: float = Field(default=0.05, ge=0.0, le=0.2)
+    seed: int = Field(default=1, ge=0)
+
+
+class RadialDos(DefectiveCell):
+    """06_radial_dos."""
+
+    step: ClassVar[str] = "06_radial_dos"
+    modules: ClassVar[tuple[str, ...]] = ("localisation",)
+    outer_radii: list[float] = Field(default=[4.0, 7.0, 10.0], min_length=1)
+
+    @field_validator("outer_radii")
+    @classmethod
+    def increasing(cls, radii: list[float]) -> list[float]:
+        if any(outer <= inner for inner, outer in zip([0.0, *radii], radii, strict=False)):
+            raise ValueError("must be positive and increase, like [4.0, 7.0, 10.0]")
+        return radii

@@ -1,13 +1,19 @@
 """Relax atoms, at held symmetry or free, in float64."""
 
+import hashlib
+import json
+from pathlib import Path
+
 import numpy as np
 from ase import Atoms, units
 from ase.constraints import FixSymmetry
 from ase.filters import FrechetCellFilter
 from ase.geometry import find_mic
+from ase.io import read, write
 from ase.optimize import BFGS
 from ase.optimize.precon import PreconLBFGS
 
+from helpers import records
 from helpers.potential import Potential, evaluate
 
 FORCE_TOLERANCE = 1e-5  # eV/A; phonons of the float64 models need far less than 1e-3
@@ -20,12 +26,22 @@ def relax(
     *,
     hold_symmetry: bool,
     relax_cell: bool = False,
+    folder: Path | None = None,
 ) -> Atoms:
     """A relaxed copy of `atoms`, with no force above 1e-5 eV/A.
+
+    In `folder` the result is kept, and found there when the same is asked for again.
 
     `hold_symmetry` keeps the space group that `atoms` has. `relax_cell` also brings the in-plane
     stress to zero; the height of the cell stays. Raises RuntimeError when it does not converge.
     """
+    start = [
+        potential.checksum, hold_symmetry, relax_cell,
+        atoms.numbers.tolist(), atoms.positions.round(6).tolist(), atoms.cell.array.round(6).tolist(),
+    ]  # fmt: skip
+    kept = folder and folder / f"{hashlib.sha256(json.dumps(start).encode()).hexdigest()[:16]}.traj"
+    if kept and kept.exists():
+        return read(kept)
     relaxed = atoms.copy()
     relaxed.calc = potential.calculator
     if hold_symmetry:
@@ -36,7 +52,8 @@ def relax(
     else:
         target = relaxed
         # Preconditioned from 100 atoms on: a third of the steps in 6x6, and fewer in larger cells.
-        optimizer = PreconLBFGS(target, precon="auto", use_armijo=False, logfile=None, maxstep=0.05)
+        precon = "Exp" if len(atoms) >= 100 else None
+        optimizer = PreconLBFGS(target, precon=precon, use_armijo=False, logfile=None, maxstep=0.05)
     if not optimizer.run(fmax=FORCE_TOLERANCE, steps=STEPS):
         largest = np.linalg.norm(target.get_forces(), axis=1).max()
         raise RuntimeError(
@@ -45,6 +62,9 @@ def relax(
         )
     relaxed.set_constraint()
     relaxed.calc = None
+    if kept:
+        with records.whole_file(kept) as temporary:
+            write(temporary, relaxed)
     return relaxed
 
 
