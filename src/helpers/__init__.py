@@ -1,6 +1,6 @@
 """Helpers behind the notebooks, one idea a module; each may import those above it in this list.
 
-paths, structures, records, parameters, dataset, training, potential, relaxation,
+paths, structures, records, parameters, dataset, reference, training, potential, relaxation,
 force_constants, phonons, localisation, figures.
 """
 

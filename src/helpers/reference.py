@@ -1,0 +1,179 @@
+"""Label configurations by density functional theory with GPAW, by one frozen set of settings.
+
+    python -m helpers.reference label IN.xyz OUT.xyz [--processes 2] [--density 1e-6]
+
+Finished frames are kept beside OUT.xyz in OUT.parts/, so a killed run goes on; so does one whose OUT.xyz
+holds some of the frames.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import importlib.util
+import json
+import multiprocessing
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from tqdm import tqdm
+
+from helpers import dataset
+
+INSTALL = (
+    "GPAW is not installed. It needs the Debian packages libxc-dev, libopenblas-dev, libfftw3-dev and "
+    "libopenmpi-dev, then: .venv/bin/python -m pip install -e '.[dft]'"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Of the DFT calculations; data/README.md says how they were chosen. Written into every frame."""
+
+    xc: str = "PBE"
+    cutoff_eV: float = 400.0
+    k_length_A: float = 6 * 3.32  # Gamma-centred k points along a lattice vector times its length
+    smearing_eV: float = 0.05  # Fermi-Dirac
+    energy_eV_per_electron: float = 1e-5  # this and the next two: convergence
+    density: float = 1e-4
+    eigenstates: float = 1e-7
+
+    def k_points(self, atoms: Atoms) -> tuple[int, int, int]:
+        """At one density for all cells: 6x6 for the primitive cell, 3x3 for 2x2, 2x2 for 3x3, 1 for 6x6."""
+        first, second = (max(1, round(self.k_length_A / length)) for length in atoms.cell.lengths()[:2])
+        return first, second, 1
+
+
+def calculator(atoms: Atoms, settings: Settings, log: Path) -> Any:
+    """A GPAW calculator for the cell of `atoms`: plane waves, spin-paired, no symmetry but time reversal."""
+    from gpaw import GPAW
+
+    return GPAW(
+        mode={"name": "pw", "ecut": settings.cutoff_eV},
+        xc=settings.xc,
+        kpts={"size": settings.k_points(atoms), "gamma": True},
+        occupations={"name": "fermi-dirac", "width": settings.smearing_eV},
+        convergence={
+            "energy": settings.energy_eV_per_electron,
+            "density": settings.density,
+            "eigenstates": settings.eigenstates,
+        },
+        spinpol=False,
+        symmetry={"point_group": False},
+        txt=str(log),
+    )
+
+
+def name(atoms: Atoms, settings: Settings) -> str:
+    """Short hash of what is computed: atoms, places, cell and settings."""
+    geometry = [atoms.numbers.tolist(), atoms.positions.round(8).tolist(), atoms.cell.array.round(8).tolist()]
+    text = json.dumps([geometry, dataclasses.asdict(settings)])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def label_cell(task: tuple[list[tuple[int, Atoms]], Settings, Path]) -> list[str]:
+    """Label frames (number, atoms) of one cell one after the other, each starting from the last density.
+
+    Each is written to its part as it is done. Returns a line for each that failed.
+    """
+    frames, settings, parts = task
+    calculation, failures = None, []
+    for number, atoms in frames:
+        part = parts / f"{name(atoms, settings)}.xyz"
+        if part.exists():
+            continue
+        started = time.perf_counter()
+        try:
+            if calculation is None:
+                calculation = calculator(atoms, settings, parts / f"{name(atoms, settings)}.txt")
+            labelled = atoms.copy()
+            labelled.calc = calculation
+            results = {
+                "forces": labelled.get_forces(),
+                "energy": labelled.get_potential_energy(),
+                "stress": labelled.get_stress(),
+                "free_energy": labelled.get_potential_energy(force_consistent=True),
+            }
+        except Exception as error:  # not converged, or whatever else the code meets: the others go on
+            failures.append(f"frame {number}: {type(error).__name__}: {str(error).splitlines()[0]}")
+            calculation = None
+            continue
+        labelled.calc = SinglePointCalculator(labelled, **results)
+        labelled.info |= {
+            "dft": json.dumps(dataclasses.asdict(settings)),
+            "k_points": list(settings.k_points(atoms)),
+            "seconds": round(time.perf_counter() - started, 1),
+        }
+        dataset.write(part, [labelled])
+    return failures
+
+
+def label(source: Path, target: Path, settings: Settings, processes: int = 1) -> list[str]:
+    """Label the frames of `source` into `target`; a line for each that failed.
+
+    Frames that failed are left out; the next call tries them again.
+    """
+    frames = ase.io.read(source, ":", format="extxyz")
+    parts = target.with_suffix(".parts")
+    parts.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        for atoms in dataset.read(target):
+            if atoms.info.get("dft") == json.dumps(dataclasses.asdict(settings)):
+                dataset.write(parts / f"{name(atoms, settings)}.xyz", [atoms])
+    cells: dict[str, list[tuple[int, Atoms]]] = defaultdict(list)
+    for number, atoms in enumerate(frames, start=1):
+        cells[dataset.cell_name(atoms)].append((number, atoms))
+    # Shares of one cell, no larger than needed to keep all processes busy.
+    largest = int(np.ceil(len(frames) / processes))
+    tasks = [
+        (members[i : i + largest], settings, parts)
+        for members in cells.values()
+        for i in range(0, len(members), largest)
+    ]
+    expected = [parts / f"{name(atoms, settings)}.xyz" for atoms in frames]
+    failures: list[str] = []
+    with (
+        multiprocessing.get_context("fork").Pool(processes) as pool,
+        tqdm(total=len(frames), unit="frame") as bar,
+    ):
+        running = [pool.apply_async(label_cell, (task,)) for task in tasks]
+        while not all(each.ready() for each in running):
+            bar.update(sum(part.exists() for part in expected) - bar.n)
+            time.sleep(0.5)
+        for each in running:
+            failures += each.get()
+        bar.update(sum(part.exists() for part in expected) - bar.n)
+    dataset.write(target, [ase.io.read(part) for part in expected if part.exists()])
+    return failures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m helpers.reference")
+    command = parser.add_subparsers(required=True).add_parser(
+        "label", help="compute energies, forces, stresses"
+    )
+    command.add_argument("source", type=Path, metavar="IN.xyz")
+    command.add_argument("target", type=Path, metavar="OUT.xyz")
+    command.add_argument("--processes", type=int, default=1, help="one a core (default: 1)")
+    command.add_argument(
+        "--density", type=float, default=Settings.density, help="convergence; 1e-6 for phonons"
+    )
+    given = parser.parse_args()
+    if importlib.util.find_spec("gpaw") is None:
+        parser.error(INSTALL)
+    settings = dataclasses.replace(Settings(), density=given.density)
+    failures = label(given.source, given.target, settings, given.processes)
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    if failures:
+        sys.exit(3)
+
+
+if __name__ == "__main__":
+    main()

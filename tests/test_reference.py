@@ -1,0 +1,92 @@
+"""The DFT labeller: its settings, and that nothing finished is lost. With GPAW installed, a shipped frame again."""
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from ase.calculators.lj import LennardJones
+
+from helpers import dataset, paths, reference, structures
+
+SHIPPED = paths.DATA / "wse2_gpaw.xyz"
+
+
+def test_k_points_have_one_density():
+    primitive = structures.monolayer("WSe2", 3.32, 3.36)
+    points = [reference.Settings().k_points(structures.supercell(primitive, n)) for n in (1, 2, 3, 6, 12)]
+    assert points == [(6, 6, 1), (3, 3, 1), (2, 2, 1), (1, 1, 1), (1, 1, 1)]
+    assert reference.Settings().k_points(structures.strained(primitive, 0.04)) == (6, 6, 1)
+
+
+@pytest.fixture
+def frames(tmp_path):
+    """Two cells, two frames each, and a calculator that needs no DFT."""
+    primitive = structures.monolayer("WSe2", 3.32, 3.36)
+    frames = [structures.strained(primitive, strain) for strain in (0.0, 0.0, 0.01, 0.01)]
+    for seed, atoms in enumerate(frames):
+        atoms.rattle(0.02, seed=seed)
+        atoms.info["config_type"] = "test"
+        atoms.calc = LennardJones(sigma=2.0)
+        atoms.get_forces()
+    dataset.write(tmp_path / "in.xyz", frames)
+    return frames
+
+
+def test_frames_are_labelled_in_order_and_what_failed_is_tried_again(frames, tmp_path, monkeypatch):
+    class Stubborn(LennardJones):
+        def calculate(self, atoms=None, *args, **kwargs):
+            if stubborn and np.allclose(atoms.positions, frames[2].positions):
+                raise RuntimeError("did not converge")
+            super().calculate(atoms, *args, **kwargs)
+
+    made = tmp_path / "calls"
+    made.mkdir()
+
+    def calculator(atoms, settings, log):
+        (made / log.name).touch()
+        return Stubborn(sigma=2.0)
+
+    monkeypatch.setattr(reference, "calculator", calculator)
+    stubborn = True
+    failures = reference.label(tmp_path / "in.xyz", tmp_path / "out.xyz", reference.Settings(), processes=2)
+    assert failures == ["frame 3: RuntimeError: did not converge"]
+    assert len(dataset.read(tmp_path / "out.xyz")) == 3
+    stubborn = False
+    assert not reference.label(tmp_path / "in.xyz", tmp_path / "out.xyz", reference.Settings())
+    shutil.rmtree(tmp_path / "out.parts")
+    assert not reference.label(tmp_path / "in.xyz", tmp_path / "out.xyz", reference.Settings())
+    labelled = dataset.read(tmp_path / "out.xyz")
+    assert len(list(made.iterdir())) == 3  # one a cell, and one for the frame that failed
+    for atoms, given in zip(labelled, frames, strict=True):
+        assert atoms.get_forces() == pytest.approx(given.get_forces(), abs=1e-6)
+        assert atoms.info["config_type"] == "test"
+        assert json.loads(atoms.info["dft"])["cutoff_eV"] == 400
+    other = reference.Settings(density=1e-6)
+    reference.label(tmp_path / "in.xyz", tmp_path / "out.xyz", other)
+    assert len(list((tmp_path / "out.parts").glob("*.xyz"))) == 8  # other settings, other results
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gpaw") is not None, reason="GPAW is installed")
+def test_without_gpaw_one_line_says_how_to_get_it(tmp_path):
+    refused = subprocess.run(
+        [sys.executable, "-m", "helpers.reference", "label", SHIPPED, tmp_path / "out.xyz"],
+        capture_output=True,
+        text=True,
+    )
+    assert refused.returncode == 2
+    assert "GPAW is not installed. It needs the Debian packages" in refused.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gpaw") is None, reason="GPAW is not installed")
+def test_a_shipped_frame_comes_out_the_same(tmp_path):
+    shipped = next(atoms for atoms in dataset.read(SHIPPED) if dataset.kind(atoms) == "pristine_1x1")
+    dataset.write(tmp_path / "in.xyz", [shipped])
+    assert not reference.label(tmp_path / "in.xyz", tmp_path / "out.xyz", reference.Settings())
+    (again,) = dataset.read(tmp_path / "out.xyz")
+    assert dataset.energy(again) == pytest.approx(dataset.energy(shipped), abs=0.001 * len(shipped))
+    assert again.get_forces() == pytest.approx(shipped.get_forces(), abs=0.002)
