@@ -54,3 +54,14 @@ def test_papermill_without_output_path_writes_to_stdout(tmp_path):
     assert done.returncode == 0, done.stderr
     executed = json.loads(done.stdout)
     assert all(cell["execution_count"] for cell in executed["cells"] if cell["cell_type"] == "code")
+
+
+def test_a_result_of_another_key_does_not_count(tmp_path):
+    folder = tmp_path / "01_data" / "wse2_gpaw"
+    folder.mkdir(parents=True)
+    (folder / "notebook.ipynb").touch()
+    (folder / "result.json").write_text('{"key": "another", "results": {}}')
+    assert run("snakemake", "--dry-run", "--nolock", results=tmp_path).returncode == 0
+    assert (folder / "notebook.ipynb").exists(), "a dry run must leave things as they are"
+    assert run("snakemake", "--list-rules", results=tmp_path).returncode == 0
+    assert not (folder / "notebook.ipynb").exists()
