@@ -16,6 +16,7 @@ if "--quiet" in sys.argv:
 
 
 STEPS = [  # a notebook's parameters, and the steps whose results it reads
+    (parameters.LatticeDynamics(), []),
     (parameters.Data(), []),
     (parameters.Training(), ["01_data"]),
     (parameters.Evaluation(), []),

@@ -15,6 +15,9 @@ from helpers import parameters, paths, records
 
 # STEP/PICTURE of the default run -> its name in figures/
 FIGURES = {
+    "00_lattice_dynamics/pipeline": "fig_3_1_pipeline",
+    "00_lattice_dynamics/chains": "fig_2_2_chains",
+    "00_lattice_dynamics/densities": "densities",
     "03_evaluation/parity": "parity",
     "03_evaluation/errors_by_distance": "errors_by_distance",
     "04_pristine/bands": "fig_4_1_pristine_bands",

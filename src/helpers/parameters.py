@@ -33,7 +33,7 @@ def suggestion(name: str, known: list[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"
 
 
-def model_name(run: "Evaluation | Simulation") -> str:
+def model_name(run: "LatticeDynamics | Evaluation | Simulation") -> str:
     """The name in data/models; for any other file with the beginning of its checksum."""
     stem = Path(run.model).stem
     return stem if stem == run.model else f"{stem}-{run.inputs['model'][:8]}"
@@ -147,6 +147,27 @@ class Training(Data):
     def inputs(self) -> dict[str, str]:
         shipped = [path for path in paths.MODELS.glob("*.*") if path.suffix in (".log", ".json")]
         return super().inputs | {path.name: records.sha256(path) for path in sorted(shipped)}
+
+
+class LatticeDynamics(Data):
+    """00_lattice_dynamics."""
+
+    step: ClassVar[str] = "00_lattice_dynamics"
+    modules: ClassVar[tuple[str, ...]] = ("phonons", "force_constants", "dataset", "structures")
+    model: str = "wse2-small"
+    trust_model: bool = False
+    device: Literal["cpu", "cuda"] = "cpu"
+    chain: int = Field(default=8, ge=3, le=24)
+    mesh: int = Field(default=200, ge=50, le=300)
+
+    @property
+    def tag(self) -> str:
+        data = "" if self.data == type(self).model_fields["data"].default else f"_{self.data_name}"
+        return model_name(self) + data + self.other_than_default("model", "data")
+
+    @cached_property
+    def inputs(self) -> dict[str, str]:
+        return super().inputs | {"model": records.sha256(paths.model_file(self.model))}
 
 
 class Evaluation(Data):
