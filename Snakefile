@@ -4,7 +4,6 @@ A step is run again when its key (parameters, inputs, helpers), its notebook or 
 """
 
 import hashlib
-import json
 import os
 import sys
 from pathlib import Path
@@ -34,15 +33,8 @@ EXECUTED = {step: folder / "notebook.ipynb" for step, folder in FOLDERS.items()}
 REPORT = Path(os.path.relpath(paths.RESULTS / "report", paths.ROOT))
 
 
-def checksum(step):
-    """SHA-256 of what is written in a step's notebook (outputs do not count) and of what draws its pictures."""
-    cells = json.loads((paths.NOTEBOOKS / f"{step}.ipynb").read_text())["cells"]
-    drawing = (paths.ROOT / "src" / "helpers" / "figures.py").read_text()
-    return hashlib.sha256(json.dumps([drawing, *(cell["source"] for cell in cells)]).encode()).hexdigest()[:16]
-
-
 # An executed notebook without a valid result (of another key, or damaged) does not count.
-if not {"-n", "--dry-run"} & set(sys.argv):
+if "--quiet" in sys.argv:  # as `make` calls; other calls may only look
     for run, _ in STEPS:
         if records.load(run) is None:
             (paths.ROOT / EXECUTED[run.step]).unlink(missing_ok=True)
@@ -88,10 +80,10 @@ for number, (run, needed) in enumerate(STEPS, start=1):
             notebook=EXECUTED[run.step],
             result=update(FOLDERS[run.step] / "result.json"),
         log:
-            FOLDERS[run.step] / "log.txt",
+            REPORT.parent / "logs" / f"{run.step}.txt",
         params:
             key=run.key,
-            notebook=checksum(run.step),
+            notebook=records.drawing(run.step),
         resources:
             label=label(number, run.step),
         shell:
@@ -107,9 +99,9 @@ rule report:
     output:
         REPORT / "index.html",
     log:
-        REPORT / "log.txt",
+        REPORT.parent / "logs" / "report.txt",
     params:
-        steps=[(run.key, checksum(run.step)) for run, _ in STEPS],
+        steps=[(run.key, records.drawing(run.step)) for run, _ in STEPS],
         code=hashlib.sha256((paths.ROOT / "workflow" / "report.py").read_bytes()).hexdigest()[:16],
     resources:
         label=label(len(STEPS) + 1, "report"),

@@ -149,7 +149,7 @@ def test_a_result_is_valid_for_its_key_alone(tmp_path, monkeypatch):
     assert records.load(run) == {"answer": 42}
     assert records.load(parameters.Defect(device="cuda")) == {"answer": 42}
     record = json.loads((run.folder / "result.json").read_text())
-    assert record["inputs"] == {"model": records.sha256(paths.MODELS / "wse2-small.model")}
+    assert record["inputs"]["model"] == records.sha256(paths.MODELS / "wse2-small.model")
     keys = {
         run.key,
         parameters.Defect(smearing=0.1).key,
@@ -163,7 +163,10 @@ def test_a_result_is_valid_for_its_key_alone(tmp_path, monkeypatch):
 
 def test_the_key_covers_every_helper_that_a_step_calls():
     """The modules that a notebook imports, but for pictures and records, are in its key."""
-    for step in (parameters.Data, parameters.Training, parameters.Pristine, parameters.Defect):
+    steps = [parameters.LatticeDynamics, parameters.Data, parameters.Training, parameters.Evaluation]
+    steps += [parameters.Pristine, parameters.Defect, parameters.RadialDos]
+    assert len(steps) == len(list(paths.NOTEBOOKS.glob("[0-9]*.ipynb")))
+    for step in steps:
         notebook = json.loads((paths.NOTEBOOKS / f"{step.step}.ipynb").read_text())
         code = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
         called = {name.stem for name in (paths.ROOT / "src/helpers").glob("*.py") if f"{name.stem}." in code}

@@ -82,5 +82,8 @@ def test_published_figures_are_those_of_the_present_code_and_data():
     for sidecar in sidecars:
         origin = json.loads(sidecar.read_text())
         assert origin["key"] == MODELS[origin["step"]]().key, f"{sidecar.name} is stale: run make publish"
+        assert origin["drawing"] == records.drawing(origin["step"]), (
+            f"{sidecar.name} is stale: run make publish"
+        )
         for name, checksum in origin["sha256"].items():
             assert records.sha256(paths.FIGURES / name) == checksum

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -68,6 +69,28 @@ def test_frames_are_labelled_in_order_and_what_failed_is_tried_again(frames, tmp
     other = reference.Settings(density=1e-6)
     reference.label(tmp_path / "in.xyz", tmp_path / "out.xyz", other)
     assert len(list((tmp_path / "out.parts").glob("*.xyz"))) == 8  # other settings, other results
+
+
+def test_a_killed_process_is_named_and_nothing_else_is_lost(frames, tmp_path, monkeypatch):
+    def calculator(atoms, settings, log):
+        if atoms.cell.lengths()[0] > 3.33:
+            os._exit(137)
+        return LennardJones(sigma=2.0)
+
+    monkeypatch.setattr(reference, "calculator", calculator)
+    failures = reference.label(tmp_path / "in.xyz", tmp_path / "out.xyz", reference.Settings())
+    assert failures == ["frame 3: its process was killed", "frame 4: its process was killed"]
+    assert len(dataset.read(tmp_path / "out.xyz")) == 2
+
+
+def test_when_all_fail_nothing_is_written(frames, tmp_path, monkeypatch):
+    def calculator(atoms, settings, log):
+        raise RuntimeError("no setups")
+
+    monkeypatch.setattr(reference, "calculator", calculator)
+    for _ in range(2):
+        assert len(reference.label(tmp_path / "in.xyz", tmp_path / "out.xyz", reference.Settings())) == 4
+        assert not (tmp_path / "out.xyz").exists()
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gpaw") is not None, reason="GPAW is installed")

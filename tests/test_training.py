@@ -3,6 +3,7 @@ import json
 import multiprocessing
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -256,6 +257,11 @@ def test_other_data_sets_the_run_aside_and_its_own_brings_it_back(place, frames)
     assert (run.folder / "wse2-smoke.model").exists()
     training.prepare(run, fewer)
     assert (run.folder / "other.model").exists()
+    shutil.rmtree(run.folder)  # by hand, or a kill between two renames
+    training.prepare(run, parts)
+    assert (run.folder / "wse2-smoke.model").exists()
+    training.prepare(run, fewer)
+    (run.folder / "other.model").touch()
     (run.folder / training.MARKER).unlink()
     with pytest.raises(RuntimeError, match="nobody knows"):
         training.prepare(run, parts)

@@ -61,7 +61,7 @@ def test_a_result_of_another_key_does_not_count(tmp_path):
     folder.mkdir(parents=True)
     (folder / "notebook.ipynb").touch()
     (folder / "result.json").write_text('{"key": "another", "results": {}}')
-    assert run("snakemake", "--dry-run", "--nolock", results=tmp_path).returncode == 0
-    assert (folder / "notebook.ipynb").exists(), "a dry run must leave things as they are"
-    assert run("snakemake", "--list-rules", results=tmp_path).returncode == 0
+    assert run("snakemake", "-np", "--nolock", results=tmp_path).returncode == 0
+    assert (folder / "notebook.ipynb").exists(), "who only looks must leave things as they are"
+    assert run("snakemake", "--list-rules", "--quiet", "rules", results=tmp_path).returncode == 0
     assert not (folder / "notebook.ipynb").exists()

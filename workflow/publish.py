@@ -63,7 +63,8 @@ NUMBERS = [
     ("Exponent of the flexural branch after it (2 for a free sheet)", "04_pristine", "flexural/after/exponent", "{:.2f}"),
     ("The three W move towards the vacancy's axis by", "05_defect", "relaxation/inward_A", "{:.3f} Å"),
     ("W–W distance at the vacancy", "05_defect", "relaxation/after_A", "{:.2f} Å"),
-    ("Decay length of the vacancy's influence on the local DOS in 6×6", "06_radial_dos", "decay/length", "{:.1f} Å"),
+    ("Local states that lie elsewhere within 4 Å of the empty site", "06_radial_dos", "share_elsewhere/0 to 4 Å", "{:.0%}"),
+    ("Local states that lie elsewhere 7 to 10 Å away", "06_radial_dos", "share_elsewhere/7 to 10 Å", "{:.0%}"),
     ("Displaced cells for V_Se in 6×6", "05_defect", "displaced_cells", "{}"),
     ("Candidates for localised modes in 6×6", "05_defect", "localised_frequencies", "{}"),
     ("States, defective minus pristine: all (exact: -3)", "05_defect", "integrated_dos/total", "{:.3f}"),
@@ -117,7 +118,9 @@ def publish_figure(run: parameters.Run, picture: str, name: str) -> None:
             shutil.copyfile(source, temporary)
         checksums[f"{name}{suffix}"] = records.sha256(source)
     origin = {key: value for key, value in result(run).items() if key not in ("schema", "results")}
-    records.write_json(paths.FIGURES / f"{name}.json", {**origin, "sha256": checksums})
+    records.write_json(
+        paths.FIGURES / f"{name}.json", {**origin, "drawing": records.drawing(run.step), "sha256": checksums}
+    )
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:

@@ -330,15 +330,15 @@ def radial_dos(grid: np.ndarray, shells: dict[str, tuple[np.ndarray, np.ndarray]
     return figure
 
 
-def decay(shares: dict[str, tuple[np.ndarray, np.ndarray]], law: Decay) -> Figure:
-    """Share of the local states that lie elsewhere against distance (A), by species, and the `law` fitted."""
+def decay(shares: dict[str, tuple[np.ndarray, np.ndarray]], laws: dict[str, Decay | None]) -> Figure:
+    """Share of the local states that lie elsewhere against distance (A), and the law fitted, by species."""
     figure, axes = new(4.6, 3.2)
-    for (name, points), colour, marker in zip(shares.items(), COLOURS, MARKERS, strict=False):
+    for (name, points), colour, marker, line in zip(shares.items(), COLOURS, MARKERS, LINES, strict=False):
         axes.plot(*points, marker, color=colour, markerfacecolor="none", label=name)
-    distances = np.hstack([points[0] for points in shares.values()])
-    line = np.linspace(distances.min(), distances.max())
-    label = f"floor of {law.floor:.1%} + decay over {law.length:.1f} Å"
-    axes.plot(line, law(line), "--", color="black", label=label)
+        if law := laws[name]:
+            distances = np.linspace(points[0].min(), points[0].max())
+            label = f"{name}: floor of {law.floor:.1%}, decay over {law.length:.1f} Å"
+            axes.plot(distances, law(distances), line, color=colour, label=label)
     axes.set(
         xlabel="distance from the empty site (Å)", ylabel="share of local states elsewhere", yscale="log"
     )

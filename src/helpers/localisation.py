@@ -139,7 +139,8 @@ def shells(defect: Defect, outer_radii: list[float]) -> dict[str, np.ndarray]:
         if not len(members):
             raise ValueError(
                 f"no atom of the {len(defect.atoms)}-atom cell lies {inner:g} to {outer:g} A from the empty "
-                f"site; the nearest lies at {distances.min():.2f}, the farthest at {distances.max():.2f} A"
+                f"site; the nearest lies at {distances.min():.2f}, the farthest at {distances.max():.2f} A: "
+                "change outer_radii"
             )
         found[f"{inner:g} to {outer:g} Å"] = members
     return found
@@ -147,12 +148,13 @@ def shells(defect: Defect, outer_radii: list[float]) -> dict[str, np.ndarray]:
 
 def rings(defect: Defect) -> list[tuple[float, np.ndarray]]:
     """(distance in A, atoms) of each set of one species whose ideal places lie equally far away."""
-    distances = from_site(defect).round(2)
-    places = sorted(set(zip(distances, defect.atoms.symbols, strict=True)))
-    return [
-        (float(distance), np.flatnonzero((distances == distance) & (defect.atoms.symbols == symbol)))
-        for distance, symbol in places
-    ]
+    distances, found = from_site(defect), []
+    for symbol in dict.fromkeys(defect.atoms.symbols):
+        members = np.flatnonzero(defect.atoms.symbols == symbol)
+        members = members[np.argsort(distances[members])]
+        gaps = np.flatnonzero(np.diff(distances[members]) > 1e-3) + 1
+        found += [(float(distances[ring].mean()), np.sort(ring)) for ring in np.split(members, gaps)]
+    return sorted(found, key=lambda ring: ring[0])
 
 
 def redistributed(density: np.ndarray, other: np.ndarray, grid: np.ndarray) -> float:
@@ -177,14 +179,21 @@ class Decay:
         return self.amplitude * np.exp(-distances / self.length) + self.floor
 
 
-def decay(distances: np.ndarray, values: np.ndarray) -> Decay:
-    """Fit of positive `values` that fall with distance to a floor, as images of a defect leave one."""
+def decay(distances: np.ndarray, values: np.ndarray) -> Decay | None:
+    """Fit of positive `values` that fall with distance to a floor, as images of a defect leave one.
+
+    None where they do not determine a length: no fit is found, or its error exceeds half of it.
+    """
 
     def logarithm(distance, *logarithms):
         amplitude, length, floor = np.exp(logarithms)
         return np.log(amplitude * np.exp(-distance / length) + floor)
 
     guess = np.log([values.max(), np.ptp(distances) / 4, values.min()])
-    found, covariance = curve_fit(logarithm, distances, np.log(values), p0=guess)
+    try:
+        found, covariance = curve_fit(logarithm, distances, np.log(values), p0=guess)
+    except (RuntimeError, TypeError):  # no minimum; fewer points than parameters
+        return None
     amplitude, length, floor = np.exp(found).tolist()
-    return Decay(amplitude, length, floor, length * float(np.sqrt(covariance[1, 1])))
+    relative_error = float(np.sqrt(covariance[1, 1]))
+    return Decay(amplitude, length, floor, length * relative_error) if relative_error < 0.5 else None

@@ -263,6 +263,11 @@ class Defect(DefectiveCell):
     rattle: float = Field(default=0.05, ge=0.0, le=0.2)
     seed: int = Field(default=1, ge=0)
 
+    @cached_property
+    def inputs(self) -> dict[str, str]:
+        known = {path.name: records.sha256(path) for path in sorted(paths.MODELS.glob("*.json"))}
+        return super().inputs | known  # they say what a model was trained on
+
 
 class RadialDos(DefectiveCell):
     """06_radial_dos."""

@@ -322,5 +322,7 @@ def make_rotationally_invariant(phonon: Phonopy, stress: np.ndarray) -> None:
     scale = diags_array(1 / np.where(norms > 0, norms, 1.0))
     matrices = phonon.force_constants
     wanted = scale @ (right - equations @ matrices.ravel())
-    change = lsqr((scale @ equations).tocsr(), wanted, atol=1e-15, btol=1e-15, iter_lim=20000)[0]
+    change, stopped, *_ = lsqr((scale @ equations).tocsr(), wanted, atol=1e-15, btol=1e-15, iter_lim=20000)
+    if stopped == 7:  # at iter_lim
+        raise RuntimeError("the rotational correction did not converge: look at the force constants")
     phonon.force_constants = matrices + change.reshape(matrices.shape)

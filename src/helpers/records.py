@@ -94,6 +94,15 @@ def key(parameters: dict[str, Any], inputs: dict[str, str], modules: tuple[str, 
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def drawing(step: str) -> str:
+    """Hash of what is written in a step's notebook (outputs do not count) and of what draws its pictures."""
+    cells = json.loads((paths.NOTEBOOKS / f"{step}.ipynb").read_text())["cells"]
+    text = json.dumps(
+        [(Path(__file__).parent / "figures.py").read_text(), *("".join(cell["source"]) for cell in cells)]
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def write(run: Any, results: dict[str, Any]) -> Path:
     """Write result.json of a run (an instance from `parameters`) and return its path."""
     path = run.folder / "result.json"
@@ -122,4 +131,5 @@ def load(run: Any) -> dict[str, Any] | None:
         record = json.loads(path.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return None
-    return record["results"] if record.get("key") == run.key else None
+    valid = isinstance(record, dict) and record.get("key") == run.key
+    return record["results"] if valid else None

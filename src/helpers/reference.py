@@ -15,6 +15,8 @@ import multiprocessing
 import sys
 import time
 from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -138,18 +140,30 @@ def label(source: Path, target: Path, settings: Settings, processes: int = 1) ->
     ]
     expected = [parts / f"{name(atoms, settings)}.xyz" for atoms in frames]
     failures: list[str] = []
-    with (
-        multiprocessing.get_context("fork").Pool(processes) as pool,
-        tqdm(total=len(frames), unit="frame") as bar,
-    ):
-        running = [pool.apply_async(label_cell, (task,)) for task in tasks]
-        while not all(each.ready() for each in running):
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(processes, context) as pool, tqdm(total=len(frames), unit="frame") as bar:
+        running = {pool.submit(label_cell, task): task for task in tasks}
+        while not all(each.done() for each in running):
             bar.update(sum(part.exists() for part in expected) - bar.n)
             time.sleep(0.5)
-        for each in running:
-            failures += each.get()
+        for each, (members, _, _) in running.items():
+            try:
+                failures += each.result()
+            except BrokenProcessPool:  # killed, most likely for want of memory
+                failures += [
+                    f"frame {number}: its process was killed"
+                    for number, _ in members
+                    if not expected[number - 1].exists()
+                ]
         bar.update(sum(part.exists() for part in expected) - bar.n)
-    dataset.write(target, [ase.io.read(part) for part in expected if part.exists()])
+    labelled = []
+    for atoms, part in zip(frames, expected, strict=True):
+        if part.exists():
+            found = ase.io.read(part)
+            found.info |= atoms.info  # of the frame, not of another with the same geometry
+            labelled.append(found)
+    if labelled:
+        dataset.write(target, labelled)
     return failures
 
 

@@ -36,8 +36,8 @@ def relax(
     stress to zero; the height of the cell stays. Raises RuntimeError when it does not converge.
     """
     start = [
-        potential.checksum, hold_symmetry, relax_cell,
-        atoms.numbers.tolist(), atoms.positions.round(6).tolist(), atoms.cell.array.round(6).tolist(),
+        potential.checksum, hold_symmetry, relax_cell, FORCE_TOLERANCE,
+        atoms.numbers.tolist(), *((each.round(6) + 0.0).tolist() for each in (atoms.positions, atoms.cell.array)),
     ]  # fmt: skip
     kept = folder and folder / f"{hashlib.sha256(json.dumps(start).encode()).hexdigest()[:16]}.traj"
     if kept and kept.exists():

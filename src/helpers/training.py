@@ -204,9 +204,12 @@ def prepare(training: parameters.Training, parts: dict[str, list[Atoms]]) -> Non
         )
     described = describe(training, parts)
     if marker.exists() and (other := json.loads(marker.read_text())) != described:
-        folder.rename(aside(folder, other))  # it may be hours of work
-        if aside(folder, described).exists():
-            aside(folder, described).rename(folder)
+        if aside(folder, other).exists():  # either may be hours of work
+            raise RuntimeError(f"{folder} and {aside(folder, other)} are the same training: move one away")
+        folder.rename(aside(folder, other))
+    if not marker.exists() and aside(folder, described).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        aside(folder, described).rename(folder)
     for name, part in parts.items():
         dataset.write(folder / f"{name}.xyz", part)
     mark(training, parts)
