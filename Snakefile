@@ -14,28 +14,20 @@ if "--quiet" in sys.argv:
     logger.setLevel("ERROR")
 
 
-STEPS = [  # a notebook's parameters, and the steps whose results it reads
-    (parameters.LatticeDynamics(), []),
-    (parameters.Data(), []),
-    (parameters.Training(), ["01_data"]),
-    (parameters.Evaluation(), []),
-    (parameters.Pristine(), []),
-    (parameters.Defect(), []),
-    (parameters.RadialDos(), ["05_defect"]),
-]
+RUNS = parameters.default_runs()
 
 
 workdir: paths.ROOT
 
 
-FOLDERS = {run.step: Path(os.path.relpath(run.folder, paths.ROOT)) for run, _ in STEPS}
+FOLDERS = {run.step: Path(os.path.relpath(run.folder, paths.ROOT)) for run in RUNS.values()}
 EXECUTED = {step: folder / "notebook.ipynb" for step, folder in FOLDERS.items()}
 REPORT = Path(os.path.relpath(paths.RESULTS / "report", paths.ROOT))
 
 
 # An executed notebook without a valid result (of another key, or damaged) does not count.
 if "--quiet" in sys.argv:  # as `make` calls; other calls may only look
-    for run, _ in STEPS:
+    for run in RUNS.values():
         if records.load(run) is None:
             (paths.ROOT / EXECUTED[run.step]).unlink(missing_ok=True)
 
@@ -50,7 +42,7 @@ def logged(command):
 
 
 def label(number, step):
-    return f"[{number}/{len(STEPS) + 1}] {step}"
+    return f"[{number}/{len(RUNS) + 1}] {step}"
 
 
 onstart:
@@ -67,13 +59,13 @@ rule all:
         REPORT / "index.html",
 
 
-for number, (run, needed) in enumerate(STEPS, start=1):
+for number, run in enumerate(RUNS.values(), start=1):
 
     rule:
         name:
             run.step
         input:
-            [EXECUTED[step] for step in needed],
+            [EXECUTED[needed.step] for needed in run.needed],
             # `ancient`: not the file's time but its words decide, see params.
             notebook=ancient(f"notebooks/{run.step}.ipynb"),
         output:
@@ -101,9 +93,9 @@ rule report:
     log:
         REPORT.parent / "logs" / "report.txt",
     params:
-        steps=[(run.key, records.drawing(run.step)) for run, _ in STEPS],
+        steps=[(run.key, records.drawing(run.step)) for run in RUNS.values()],
         code=hashlib.sha256((paths.ROOT / "workflow" / "report.py").read_bytes()).hexdigest()[:16],
     resources:
-        label=label(len(STEPS) + 1, "report"),
+        label=label(len(RUNS) + 1, "report"),
     shell:
         logged("{sys.executable:q} workflow/report.py {output:q} {input:q}")

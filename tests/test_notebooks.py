@@ -3,7 +3,6 @@
 import ast
 import json
 import re
-from collections.abc import Iterator
 
 import nbformat
 import pytest
@@ -14,13 +13,7 @@ STEPS = sorted(path.stem for path in paths.NOTEBOOKS.glob("*.ipynb"))
 MACHINE_PATH = re.compile(r"(?<![\w.])/(work|home|root|tmp|Users)/")
 
 
-def models(base: type[parameters.Run] = parameters.Run) -> Iterator[type[parameters.Run]]:
-    for model in base.__subclasses__():
-        yield model
-        yield from models(model)
-
-
-MODELS = {model.step: model for model in models() if hasattr(model, "step")}
+RUNS = parameters.default_runs()
 
 
 @pytest.fixture(params=STEPS)
@@ -69,7 +62,7 @@ def test_parameters_are_the_defaults_of_the_model(step, cells):
     statements = ast.parse(tagged[0].source).body
     assert all(isinstance(statement, ast.Assign) for statement in statements)
     given = {statement.targets[0].id: ast.literal_eval(statement.value) for statement in statements}
-    defaults = {name: field.default for name, field in MODELS[step].model_fields.items()}
+    defaults = {name: field.default for name, field in type(RUNS[step]).model_fields.items()}
     assert given == defaults
     assert {name: type(value) for name, value in given.items()} == {
         name: type(value) for name, value in defaults.items()
@@ -81,7 +74,7 @@ def test_published_figures_are_those_of_the_present_code_and_data():
     assert sidecars
     for sidecar in sidecars:
         origin = json.loads(sidecar.read_text())
-        assert origin["key"] == MODELS[origin["step"]]().key, f"{sidecar.name} is stale: run make publish"
+        assert origin["key"] == RUNS[origin["step"]].key, f"{sidecar.name} is stale: run make publish"
         assert origin["drawing"] == records.drawing(origin["step"]), (
             f"{sidecar.name} is stale: run make publish"
         )

@@ -75,16 +75,6 @@ NUMBERS = [
 BEGIN, END = "<!-- numbers: written by make publish -->\n", "<!-- end of numbers -->"
 
 
-def default_runs() -> dict[str, parameters.Run]:
-    """The notebooks' runs with their defaults, by step."""
-    waiting, found = [parameters.Run], {}
-    for model in waiting:
-        waiting += model.__subclasses__()
-        if (paths.NOTEBOOKS / f"{getattr(model, 'step', None)}.ipynb").is_file():
-            found[model.step] = model()
-    return dict(sorted(found.items()))
-
-
 def result(run: parameters.Run) -> dict[str, Any]:
     """The run's result.json; ValueError when it is not valid for the run's key."""
     if records.load(run) is None:
@@ -135,7 +125,7 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    runs = default_runs()
+    runs = parameters.default_runs()
     with tempfile.TemporaryDirectory() as folder:
         # All are run before one is replaced: the revision in their results is that of a clean tree.
         for step in runs:

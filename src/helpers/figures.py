@@ -16,7 +16,7 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import LogLocator, PercentFormatter
 
 from helpers import dataset, records
-from helpers.localisation import ENHANCEMENT, Decay, Mode
+from helpers.localisation import ENHANCEMENT, Continued, Decay, Mode
 from helpers.parameters import Run
 from helpers.phonons import PER_CM, Bands, Flexural
 from helpers.structures import Defect
@@ -120,6 +120,22 @@ def _draw_bands(axes: Axes, bands: Bands) -> None:
     axes.set_ylabel("frequency (THz)")
     axes.set_ylim(min(0.0, 1.05 * bands.frequencies.min()), 1.03 * bands.frequencies.max())
     axes.axhline(0.0, color="0.8", linewidth=0.6, zorder=0)
+
+
+def _draw_weights(axes: Axes, bands: Bands, group: str) -> LineCollection:
+    """The bands in the colour and width of their weight on `group`."""
+    share = bands.shares[group]
+    points = np.stack(np.broadcast_arrays(bands.distances[:, None], bands.frequencies), axis=-1)
+    segments = np.stack([points[:-1], points[1:]], axis=2).reshape(-1, 2, 2)
+    weight = ((share[:-1] + share[1:]) / 2).ravel()
+    order = weight.argsort()  # the strongest drawn last
+    colours = LinearSegmentedColormap.from_list("weight", ["0.88", "0.75", ORANGE, VERMILION, "#3b0f00"])
+    lines = LineCollection(
+        segments[order], array=weight[order], cmap=colours, norm=Normalize(0, weight.max()),
+        linewidths=0.5 + 1.8 * weight[order] / weight.max(), rasterized=True,
+    )  # fmt: skip
+    axes.add_collection(lines)
+    return lines
 
 
 def pipeline() -> Figure:
@@ -288,17 +304,7 @@ def weighted_bands(
     `totals` and `locals_` give a DOS on `grid` (THz) for each label, the defective cell's first.
     """
     figure, panels = new(7.2, 4.6, ncols=3, sharey=True, width_ratios=[3.2, 1, 1])
-    share = bands.shares[group]
-    points = np.stack(np.broadcast_arrays(bands.distances[:, None], bands.frequencies), axis=-1)
-    segments = np.stack([points[:-1], points[1:]], axis=2).reshape(-1, 2, 2)
-    weight = ((share[:-1] + share[1:]) / 2).ravel()
-    order = weight.argsort()  # the strongest drawn last
-    colours = LinearSegmentedColormap.from_list("weight", ["0.88", "0.75", ORANGE, VERMILION, "#3b0f00"])
-    lines = LineCollection(
-        segments[order], array=weight[order], cmap=colours, norm=Normalize(0, weight.max()),
-        linewidths=0.5 + 1.8 * weight[order] / weight.max(), rasterized=True,
-    )  # fmt: skip
-    panels[0].add_collection(lines)
+    lines = _draw_weights(panels[0], bands, group)
     _draw_bands(panels[0], bands)
     figure.colorbar(lines, ax=panels[0], location="top", shrink=0.7, aspect=30, label="weight at the defect")
     for axes, curves, label in ((panels[1], totals, "total DOS"), (panels[2], locals_, "local DOS")):
@@ -309,6 +315,83 @@ def weighted_bands(
         axes.set(xlabel=f"{label}\n(states / THz / cell)", xlim=(0, None))
     panels[1].legend(loc="lower center", bbox_to_anchor=(1.0, 1.0), ncols=1)
     per_cm_axis(panels[2])
+    return figure
+
+
+def comparison(
+    bands: Bands, pristine: np.ndarray, group: str, grid: np.ndarray, dos: dict[str, np.ndarray]
+) -> Figure:
+    """Bands over those of the pristine sheet, its local DOS over the pristine one, and their difference.
+
+    `pristine` (n_q, n_modes) in THz at the q points of `bands`, whose weight on `group` is the colour;
+    `dos` holds the local DOS (states/THz/cell) on `grid` (THz), the defective cell's first.
+    """
+    figure, panels = new(7.2, 4.6, ncols=3, sharey=True, width_ratios=[3.2, 1, 1])
+    panels[0].plot(bands.distances, pristine, color="0.8", linewidth=0.4, zorder=0, rasterized=True)
+    lines = _draw_weights(panels[0], bands, group)
+    _draw_bands(panels[0], bands)
+    figure.colorbar(lines, ax=panels[0], location="top", shrink=0.7, aspect=30,
+                    label="weight at the defect (grey: pristine)")  # fmt: skip
+    for (name, values), (colour, style) in zip(dos.items(), ((VERMILION, "-"), ("black", ":")), strict=True):
+        panels[1].plot(values, grid, style, color=colour, linewidth=1.0, label=name)
+    panels[1].set(xlabel="local DOS\n(states / THz / cell)", xlim=(0, None))
+    panels[1].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    first, second = dos.values()
+    panels[2].fill_betweenx(grid, first - second, where=first > second, color=VERMILION, label="more")
+    panels[2].fill_betweenx(grid, first - second, where=first < second, color="0.6", label="less")
+    panels[2].axvline(0.0, color="black", linewidth=0.6)
+    panels[2].set_xlabel("its difference\n(states / THz / cell)")
+    panels[2].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    per_cm_axis(panels[2])
+    return figure
+
+
+def differences(grid: np.ndarray, by_cell: dict[str, np.ndarray]) -> Figure:
+    """Local DOS less the pristine one (states/THz/cell) on `grid` (THz), for each cell."""
+    figure, axes = new(6.3, 3.0)
+    for (name, values), colour, line in zip(by_cell.items(), COLOURS, LINES, strict=False):
+        axes.plot(grid, values, line, color=colour, label=name)
+    axes.axhline(0.0, color="0.8", linewidth=0.6, zorder=0)
+    axes.set(xlabel="frequency (THz)", ylabel="local DOS, defective − pristine\n(states / THz / cell)")
+    axes.set_xlim(grid[0], grid[-1])
+    axes.legend()
+    per_cm_above(axes)
+    return figure
+
+
+def modes_by_size(sizes: list[int], modes: dict[str, list[Continued]], group: str) -> Figure:
+    """Frequency (THz), weight of `group` and participating atoms of each mode against 1/n^2 of the n x n cell.
+
+    Bars reach from the lower to the upper quarter of the frequency's distribution (half the width each way).
+    """
+    figure, panels = new(7.2, 3.6, ncols=3, sharex=True)
+    inverse = [1 / n**2 for n in sizes]
+    for number, (name, found) in enumerate(modes.items()):
+        colour, marker, line = COLOURS[number % 6], MARKERS[number % 6], LINES[number // 6 % 6]
+        style = {
+            "color": colour,
+            "marker": marker,
+            "markersize": 4,
+            "markerfacecolor": "none",
+            "linestyle": line,
+        }
+        panels[0].errorbar(
+            inverse, [each.frequency_THz for each in found], [each.width_THz / 2 for each in found],
+            capsize=2, label=name, **style,
+        )  # fmt: skip
+        panels[1].plot(inverse, [each.weights[group] for each in found], **style)
+        panels[2].plot(inverse, [each.atoms for each in found], **style)
+    labels = ("frequency (THz)", "weight at the defect", "atoms that take part")
+    for axes, label in zip(panels, labels, strict=True):
+        axes.set(xlabel="1 / $n^2$", ylabel=label)
+        axes.set_xlim(0, 1.15 * max(inverse))
+        axes.set_xticks(inverse, [f"1/{n}$^2$" for n in sizes])
+    panels[1].set_ylim(0, None)
+    panels[2].set(yscale="log")
+    panels[2].yaxis.set_major_formatter("{x:g}")
+    panels[2].yaxis.set_minor_formatter("{x:g}")
+    panels[2].yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    figure.legend(loc="outside right center")
     return figure
 
 

@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.geometry import find_mic
 from phonopy import Phonopy
 from scipy.optimize import curve_fit
 
 from helpers import force_constants, phonons, relaxation, structures
-from helpers.phonons import GammaModes
+from helpers.phonons import Bands, GammaModes, Groups, Spectrum
 from helpers.potential import Potential, evaluate
 from helpers.structures import Defect
 
@@ -121,9 +120,94 @@ def localised(modes: list[Mode]) -> list[Mode]:
     return [mode for mode in modes if mode.enhancement >= ENHANCEMENT]
 
 
-def from_site(defect: Defect) -> np.ndarray:
-    """(N,) distances in A of the ideal places from the empty site, to the nearest image."""
-    return np.linalg.norm(find_mic(defect.atoms.positions - defect.site, defect.atoms.cell)[0], axis=1)
+def flatness(bands: Bands, group: str, frequency: float, window: float) -> float:
+    """How much of a mode at Gamma stays in its place along the path: 1 for a flat band, 0 if it leaves.
+
+    The share of `group` in all modes within `window` (THz) of `frequency`, the smallest on the path
+    over the one at Gamma, where the path begins.
+    """
+    near = abs(bands.frequencies - frequency) < window
+    share = (bands.shares[group] * near).sum(axis=1)
+    return float(share.min() / share[0])
+
+
+@dataclass(frozen=True)
+class Continued:
+    """What a mode of one cell has become in another: medians over the states that hold its pattern there."""
+
+    frequency_THz: float
+    width_THz: float  # between the quartiles
+    atoms: float  # participation ratio x N
+    weights: dict[str, float]  # of groups of atoms
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def continued(
+    gamma: GammaModes, sets: list[int], defect: Defect, sheet: DefectiveSheet, mesh: int, groups: Groups
+) -> list[Continued]:
+    """Where the degenerate `sets` of modes of the cell of `defect` are found in `sheet`, on a mesh x mesh grid.
+
+    The pattern of a mode is its eigenvector on the atoms round the empty site, out to half the smaller
+    cell's lattice constant in the plane, brought to unit norm. |<pattern|e>|^2 says how much of it each
+    state of `sheet` holds (averaged over a degenerate set), and these add up to 1 at every q.
+    `groups` are of atoms of `sheet`.
+    A localised mode is a single state in any cell; a resonance is spread over more the larger it is.
+    """
+    reach = min(each.cell.lengths()[0] for each in (defect.atoms, sheet.relaxed)) / 2
+    inner = np.flatnonzero(np.linalg.norm(defect.from_site[:, :2], axis=1) < reach - 0.1)
+    there = sheet.vacancy
+    apart = np.linalg.norm(defect.from_site[inner, None] - there.from_site[None], axis=2)
+    same = apart.argmin(axis=1)
+    # The two are cut from sheets of the same lattice constant: the ideal places coincide.
+    assert apart.min(axis=1).max() < 0.01, "the two cells do not have the same ideal places"
+    patterns = [gamma.eigenvectors[inner][:, :, gamma.sets[each]] for each in sets]
+    patterns = [pattern / np.linalg.norm(pattern) for pattern in patterns]
+
+    sheet.phonon.init_mesh([mesh, mesh, 1], is_gamma_center=True)
+    reciprocal = 2 * np.pi * np.linalg.inv(sheet.phonon.primitive.cell).T
+    frequencies, held, atoms, weights = [], [], [], []
+    for q_point, multiplicity in zip(sheet.phonon.mesh.qpoints, sheet.phonon.mesh.weights, strict=True):
+        sheet.phonon.run_qpoints([q_point], with_eigenvectors=True)
+        vectors = sheet.phonon.qpoints.eigenvectors[0]
+        vectors = vectors.reshape(-1, 3, vectors.shape[1])
+        # Averaged over what is degenerate, as in `defect_modes`.
+        level = np.cumsum(np.diff(sheet.phonon.qpoints.frequencies[0], prepend=0.0) > 1e-5)
+        members = level[:, None] == level
+        motion = (abs(vectors) ** 2).sum(axis=1) @ (members / members.sum(axis=0))
+        # From phonopy's phases, which belong to atoms of one cell, to the atoms round the site.
+        phases = np.exp(1j * there.from_site[same] @ (q_point @ reciprocal))
+        around = vectors[same] * phases[:, None, None]
+        overlaps = [(abs(np.einsum("iag,iam->gm", each, around)) ** 2).sum(axis=0) for each in patterns]
+        held.append(multiplicity * np.reshape(overlaps, (len(patterns), vectors.shape[2])))
+        frequencies.append(sheet.phonon.qpoints.frequencies[0])
+        weights.append([motion[members].sum(axis=0) for members in groups.values()])
+        atoms.append(len(motion) * participation_ratio(motion))
+    held = np.concatenate(held, axis=1)
+    frequencies, atoms, weights = (np.concatenate(each, axis=-1) for each in (frequencies, atoms, weights))
+    found = []
+    for shares in held:
+        lower, frequency, upper = (quantile(frequencies, shares, share) for share in (0.25, 0.5, 0.75))
+        weight = {name: quantile(each, shares, 0.5) for name, each in zip(groups, weights, strict=True)}
+        found.append(Continued(frequency, upper - lower, quantile(atoms, shares, 0.5), weight))
+    return found
+
+
+def quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
+    """The value that `share` of the weight does not exceed."""
+    order = values.argsort()
+    reached = weights[order].cumsum()
+    return float(values[order][np.searchsorted(reached, share * reached[-1])])
+
+
+def persists(first: Continued, last: Continued, smearing: float) -> bool:
+    """Whether a mode is the same localised one in a larger cell, and not a resonance.
+
+    It keeps its frequency, is no broader than `smearing` (THz), and takes in no more than 1.2 times the atoms.
+    """
+    stays = abs(last.frequency_THz - first.frequency_THz) < smearing
+    return stays and last.width_THz < smearing and last.atoms < 1.2 * first.atoms
 
 
 def shells(defect: Defect, outer_radii: list[float]) -> dict[str, np.ndarray]:
@@ -132,7 +216,7 @@ def shells(defect: Defect, outer_radii: list[float]) -> dict[str, np.ndarray]:
     In three dimensions, nearest image; a shell has the atoms beyond the radius before and up to its
     own (A), and is named by the two. Raises ValueError for a shell without atoms.
     """
-    distances = from_site(defect)
+    distances = defect.distances
     found = {}
     for inner, outer in zip([0.0, *outer_radii], outer_radii, strict=False):
         members = np.flatnonzero((distances > inner) & (distances <= outer))
@@ -148,7 +232,7 @@ def shells(defect: Defect, outer_radii: list[float]) -> dict[str, np.ndarray]:
 
 def rings(defect: Defect) -> list[tuple[float, np.ndarray]]:
     """(distance in A, atoms) of each set of one species whose ideal places lie equally far away."""
-    distances, found = from_site(defect), []
+    distances, found = defect.distances, []
     for symbol in dict.fromkeys(defect.atoms.symbols):
         members = np.flatnonzero(defect.atoms.symbols == symbol)
         members = members[np.argsort(distances[members])]
@@ -164,6 +248,22 @@ def redistributed(density: np.ndarray, other: np.ndarray, grid: np.ndarray) -> f
     """
     both = [each / np.trapezoid(each, grid) for each in (density, other)]
     return float(np.trapezoid(abs(both[0] - both[1]), grid) / 2)
+
+
+def redistributed_by_ring(
+    sheet: DefectiveSheet, sampled: Spectrum, by_site: np.ndarray, grid: np.ndarray, smearing: float
+) -> dict[str, np.ndarray]:
+    """For each species (2, n_rings): distance from the empty site in A, and `redistributed` share of states there.
+
+    `sampled` has the shares of each ring, named by its number; `by_site` (n_primitive, n_grid) the
+    pristine DOS of each site, per atom.
+    """
+    found: dict[str, list[tuple[float, float]]] = {}
+    for i, (distance, atoms) in enumerate(rings(sheet.vacancy)):
+        density = phonons.density_of_states(sampled, grid, smearing, str(i)) / len(atoms)
+        share = redistributed(density, by_site[sheet.sites(atoms)].mean(axis=0), grid)
+        found.setdefault(sheet.relaxed.symbols[atoms[0]], []).append((distance, share))
+    return {species: np.array(pairs).T for species, pairs in found.items()}
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,22 @@ import ast
 import difflib
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from helpers import paths, records
 
+Size = Annotated[int, Field(ge=3, le=24)]  # n of an n x n cell
 # Biaxial, relative to the model's own lattice constant; + 0.0 makes -0.0 and 0.0 the same.
 Strain = Annotated[float, Field(ge=-0.05, le=0.05), AfterValidator(lambda strain: strain + 0.0)]
 
@@ -46,8 +56,11 @@ def complaint(error: dict[str, Any]) -> str:
         "int_type": "must be a whole number, like 6",
         "float_type": "must be a number, like 0.02",
         "string_type": "must be text",
+        "list_type": "must be a list, like [6, 12]",
         "bool_type": "must be True or False, with a capital letter (papermill passes 'true' as text)",
     }
+    if len(error["loc"]) > 1:  # within a list
+        name = f"{name}[{error['loc'][1]}]"
     why = words.get(error["type"], error["msg"].replace("Input should", "must").removeprefix("Value error, "))
     return f"{name} = {value!r}: {why}"
 
@@ -81,6 +94,10 @@ class Run(BaseModel):
         """Readable name of the run, one folder under results/STEP/."""
         raise NotImplementedError
 
+    def shared(self, model: type["Run"]) -> dict[str, Any]:
+        """The parameters that `model` has too."""
+        return {name: getattr(self, name) for name in model.model_fields if name in type(self).model_fields}
+
     def other_than_default(self, *shown: str) -> str:
         """'_name=value' for each changed parameter that the tag does not show already."""
         return "".join(
@@ -98,6 +115,11 @@ class Run(BaseModel):
     def inputs(self) -> dict[str, str]:
         """SHA-256 of each file that the run reads."""
         raise NotImplementedError
+
+    @property
+    def needed(self) -> list["Run"]:
+        """The runs of earlier steps whose results or files it uses."""
+        return []
 
     @cached_property
     def key(self) -> str:
@@ -123,6 +145,11 @@ class Data(Run):
         path = Path(self.data)
         return path.stem if path.name == self.data else f"{path.stem}-{self.inputs['data'][:8]}"
 
+    @property
+    def other_data(self) -> str:
+        """'_NAME' for other data than the default, for a tag that begins with something else."""
+        return "" if self.data == Data.model_fields["data"].default else f"_{self.data_name}"
+
     @cached_property
     def inputs(self) -> dict[str, str]:
         return {"data": records.sha256(paths.data_file(self.data))}
@@ -140,8 +167,11 @@ class Training(Data):
 
     @property
     def tag(self) -> str:
-        other = "" if self.data == type(self).model_fields["data"].default else f"_{self.data_name}"
-        return self.profile + other + self.other_than_default("profile", "data", "wandb_mode")
+        return self.profile + self.other_data + self.other_than_default("profile", "data", "wandb_mode")
+
+    @property
+    def needed(self) -> list[Run]:
+        return [Data(data=self.data)]
 
     @cached_property
     def inputs(self) -> dict[str, str]:
@@ -162,8 +192,7 @@ class LatticeDynamics(Data):
 
     @property
     def tag(self) -> str:
-        data = "" if self.data == type(self).model_fields["data"].default else f"_{self.data_name}"
-        return model_name(self) + data + self.other_than_default("model", "data")
+        return model_name(self) + self.other_data + self.other_than_default("model", "data")
 
     @cached_property
     def inputs(self) -> dict[str, str]:
@@ -181,13 +210,13 @@ class Evaluation(Data):
 
     @property
     def tag(self) -> str:
-        data = "" if self.data == type(self).model_fields["data"].default else f"_{self.data_name}"
-        return model_name(self) + data
+        return model_name(self) + self.other_data
 
     @cached_property
     def inputs(self) -> dict[str, str]:
-        reference = {path.name: records.sha256(path) for path in sorted(paths.REFERENCE.glob("*.*"))}
-        return super().inputs | {"model": records.sha256(paths.model_file(self.model))} | reference
+        known = [*sorted(paths.REFERENCE.glob("*.*")), paths.DATA / "literature.json"]
+        known = {path.name: records.sha256(path) for path in known}
+        return super().inputs | {"model": records.sha256(paths.model_file(self.model))} | known
 
 
 class Simulation(Run):
@@ -218,7 +247,7 @@ class Pristine(Simulation):
 
     step: ClassVar[str] = "04_pristine"
     modules: ClassVar[tuple[str, ...]] = ("phonons", "force_constants", "relaxation", "structures")
-    supercell: int = Field(default=6, ge=3, le=24)
+    supercell: Size = 6
     mesh: int = Field(default=120, ge=1, le=400)
 
     @property
@@ -235,7 +264,7 @@ class Pristine(Simulation):
 class DefectiveCell(Simulation):
     """What the notebooks on a cell with one defect have in common."""
 
-    supercell: int = Field(default=6, ge=3, le=24)
+    supercell: Size = 6
     defect: str = "V_Se"
 
     @property
@@ -247,11 +276,8 @@ class DefectiveCell(Simulation):
     @property
     def shared_folder(self) -> Path:
         """Where relaxations and forces are kept for every notebook that asks for this cell."""
-        common = {
-            name: getattr(self, name)
-            for name in DefectiveCell.model_fields
-            if name not in ("mesh", "smearing")
-        }
+        common = self.shared(DefectiveCell)
+        del common["mesh"], common["smearing"]
         return paths.RESULTS / Defect.step / DefectiveCell(**common).tag
 
 
@@ -269,16 +295,90 @@ class Defect(DefectiveCell):
         return super().inputs | known  # they say what a model was trained on
 
 
+def as_list(value: Any) -> Any:
+    """The list that a text like '[6, 12]' means: papermill's -p passes lists as text."""
+    try:
+        return ast.literal_eval(value) if isinstance(value, str) else value
+    except (ValueError, SyntaxError):
+        raise ValueError("must be a list, like [6, 12]") from None
+
+
+def increasing(values: list) -> list:
+    """The list, if it has a value and increases from above 0; ValueError if not."""
+    if not values:
+        raise ValueError("must not be empty")
+    if any(later <= earlier for earlier, later in zip([0, *values], values, strict=False)):
+        raise ValueError("must be positive and increase")
+    return values
+
+
+Number = TypeVar("Number", int, float)
+Increasing = Annotated[list[Number], BeforeValidator(as_list), AfterValidator(increasing)]
+
+
 class RadialDos(DefectiveCell):
     """06_radial_dos."""
 
     step: ClassVar[str] = "06_radial_dos"
     modules: ClassVar[tuple[str, ...]] = ("localisation",)
-    outer_radii: list[float] = Field(default=[4.0, 7.0, 10.0], min_length=1)
+    outer_radii: Increasing[float] = [4.0, 7.0, 10.0]
 
-    @field_validator("outer_radii")
+    @property
+    def needed(self) -> list[Run]:
+        return [Defect(**self.shared(DefectiveCell))]
+
+
+class Comparison(Simulation):
+    """07_comparison."""
+
+    step: ClassVar[str] = "07_comparison"
+    modules: ClassVar[tuple[str, ...]] = ("localisation", "ledger")
+    supercells: Increasing[Annotated[Size, Field(ge=4)]] = [6, 12]  # 3 x 3 has no third shell for 06
+    defect: str = "V_Se"
+
+    @field_validator("supercells")
     @classmethod
-    def increasing(cls, radii: list[float]) -> list[float]:
-        if any(outer <= inner for inner, outer in zip([0.0, *radii], radii, strict=False)):
-            raise ValueError("must be positive and increase, like [4.0, 7.0, 10.0]")
-        return radii
+    def sampled_alike(cls, supercells: list[int], known: ValidationInfo) -> list[int]:
+        if len(supercells) < 2:
+            raise ValueError("must be two cells or more, like [6, 12]")
+        mesh = known.data.get("mesh")
+        if mesh and any(mesh % n for n in supercells):
+            raise ValueError(
+                f"must divide mesh = {mesh}, or the cells are sampled at different wave vectors and differ by that"
+            )
+        return supercells
+
+    @property
+    def tag(self) -> str:
+        cells = "-".join(f"{n}x{n}" for n in self.supercells)
+        shown = ("supercells", "defect", "strain", "model")
+        return f"{cells}_{self.defect}_{self.strain_name}_{model_name(self)}{self.other_than_default(*shown)}"
+
+    def cell(self, n: int) -> DefectiveCell:
+        """The n x n cell, with its relaxation and forces where 05 keeps them."""
+        return DefectiveCell(**self.shared(DefectiveCell), supercell=n)
+
+    @property
+    def needed(self) -> list[Run]:
+        smallest = self.shared(DefectiveCell) | {"supercell": self.supercells[0]}
+        sheet = self.shared(Pristine)
+        del sheet["mesh"]  # a primitive cell needs a denser one
+        runs = [Pristine(**sheet), Defect(**smallest), RadialDos(**smallest)]
+        # The reference data are of one material.
+        known = self.formula == type(self).model_fields["formula"].default
+        return [Evaluation(**self.shared(Evaluation)), *runs] if known else runs
+
+    @cached_property
+    def inputs(self) -> dict[str, str]:
+        claims = {"claims": records.sha256(paths.DATA / "claims.json")}
+        return super().inputs | claims | {run.step: run.key for run in self.needed}
+
+
+def default_runs() -> dict[str, Run]:
+    """Every notebook's run with its defaults, by step, in their order."""
+    waiting, found = [Run], {}
+    for model in waiting:
+        waiting += model.__subclasses__()
+        if hasattr(model, "step"):
+            found[model.step] = model()
+    return dict(sorted(found.items()))

@@ -105,6 +105,14 @@ def on_mesh(phonon: Phonopy, mesh: int, groups: Groups | None = None) -> Spectru
     return spectrum(phonon, phonon.mesh.qpoints, weights, groups)
 
 
+def folded(phonon: Phonopy, n: int, q_points: np.ndarray) -> np.ndarray:
+    """(n_q, n^2 n_modes) frequencies in THz of a primitive cell at the `q_points` (n_q, 3) of its n x n cell."""
+    shifts = np.array([(i, j, 0) for i in range(n) for j in range(n)])
+    unfolded = (q_points[:, None] + shifts) / [n, n, 1]
+    phonon.run_qpoints(unfolded.reshape(-1, 3))
+    return np.sort(phonon.qpoints.frequencies.reshape(len(q_points), -1), axis=1)
+
+
 def mesh_for(n: int, mesh: int) -> int:
     """Grid for an n x n cell that samples as densely as `mesh` does for the primitive cell."""
     return max(1, round(mesh / n))

@@ -6,13 +6,16 @@ import io
 import json
 import logging
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.mixing import LinearCombinationCalculator
 from ase.data import chemical_symbols
+from dftd3.ase import DFTD3
 
 from helpers import dataset, paths
 
@@ -31,7 +34,7 @@ class Potential:
     elements: tuple[str, ...]
     r_max: float  # A
     num_interactions: int
-    calculator: MACECalculator
+    calculator: Calculator  # of MACE, or a sum with it
 
     def __str__(self) -> str:
         known = "in data/models" if self.registered else "NOT in data/models"
@@ -41,12 +44,13 @@ class Potential:
         )
 
 
-def registry() -> dict[str, str]:
-    """SHA-256 of each model that data/models/*.json describes, by name; ValueError if one is damaged."""
+def registry() -> dict[str, dict[str, Any]]:
+    """What data/models/*.json says of each model, by name: `sha256`, `data`, `split`; ValueError if one is damaged."""
     known = {}
     for path in paths.MODELS.glob("*.json"):
         try:
-            known[path.stem] = json.loads(path.read_text())["sha256"]
+            record = json.loads(path.read_text())
+            known[path.stem] = {name: record[name] for name in ("sha256", "data", "split")}
         except (ValueError, KeyError) as error:
             raise ValueError(f"{path} does not describe a model ({error}): restore it from git") from error
     return known
@@ -75,7 +79,7 @@ def load(
     if not content:
         raise ValueError(f"model {path} is empty; copy it again or train it with 02_training")
     checksum = hashlib.sha256(content).hexdigest()
-    known = registry()
+    known = {name: record["sha256"] for name, record in registry().items()}
     registered = checksum in known.values()
     if path.parent == paths.MODELS and checksum != known.get(path.stem):
         raise ValueError(
@@ -114,8 +118,7 @@ def load(
 
 def training_frames(potential: Potential) -> list[Atoms] | None:
     """The frames that a model of data/models was trained on; None where they are not known here."""
-    for path in paths.MODELS.glob("*.json"):
-        record = json.loads(path.read_text())
+    for record in registry().values():
         data = paths.DATA / record["data"]["file"]
         if record["sha256"] == potential.checksum and data.is_file():
             return [atoms for atoms in dataset.read(data) if dataset.group(atoms) in record["split"]["train"]]
@@ -140,6 +143,24 @@ def read(content: bytes, path: Path, device: str) -> torch.nn.Module:
 
 def evaluate(potential: Potential, atoms: Atoms) -> dict[str, Any]:
     """energy (eV), forces (N, 3) (eV/A) and stress (6,) (eV/A^3, Voigt) of `atoms`."""
-    potential.calculator.calculate(atoms)
-    results = potential.calculator.results
-    return {name: results[name] for name in ("energy", "forces", "stress")}
+    wanted = ("energy", "forces", "stress")
+    potential.calculator.calculate(atoms, wanted, all_changes)
+    return {name: potential.calculator.results[name] for name in wanted}
+
+
+def with_dispersion(potential: Potential, beyond: float = 0.0) -> Potential:
+    """`potential` plus the D3(BJ) dispersion that belongs to PBE, of pairs more than `beyond` A apart.
+
+    A sharp cut would make the energy jump, so it is smoothed over 1 A.
+    S. Grimme, S. Ehrlich and L. Goerigk, J. Comput. Chem. 32, 1456 (2011).
+    """
+    parts = [potential.calculator, DFTD3(method="PBE", damping="d3bj")]
+    if beyond:
+        parts.append(DFTD3(method="PBE", damping="d3bj", realspace_cutoff={"disp2": beyond, "width2": 1.0}))
+    name = f"{potential.name} + D3" + (f" beyond {beyond:g} A" if beyond else "")
+    return replace(
+        potential,
+        name=name,
+        checksum=hashlib.sha256(f"{potential.checksum} {name}".encode()).hexdigest(),
+        calculator=LinearCombinationCalculator(parts, [1, 1, -1][: len(parts)]),
+    )

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import papermill
+
 from helpers import paths
 
 SCHEMA = 1
@@ -133,3 +135,14 @@ def load(run: Any) -> dict[str, Any] | None:
         return None
     valid = isinstance(record, dict) and record.get("key") == run.key
     return record["results"] if valid else None
+
+
+def obtain(run: Any) -> dict[str, Any]:
+    """`results` of the run; where there are none that are valid, its notebook is executed first."""
+    if load(run) is None:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        papermill.execute_notebook(
+            paths.NOTEBOOKS / f"{run.step}.ipynb", run.folder / "notebook.ipynb",
+            parameters=run.model_dump(), kernel_name="python3", progress_bar=False,
+        )  # fmt: skip
+    return load(run)

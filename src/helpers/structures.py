@@ -68,6 +68,16 @@ class Defect:
         """The atoms whose motion counts as motion at the defect: neighbours and the one across."""
         return np.concatenate([self.neighbours, self.across])
 
+    @property
+    def from_site(self) -> np.ndarray:
+        """(N, 3) vectors in A from the empty site to the nearest image of each atom's ideal place."""
+        return find_mic(self.atoms.positions - self.site, self.atoms.cell)[0]
+
+    @property
+    def distances(self) -> np.ndarray:
+        """(N,) lengths of the same."""
+        return np.linalg.norm(self.from_site, axis=1)
+
 
 def defect_species(pristine: Atoms, name: str) -> str:
     """Species that the vacancy `name` ('V_Se') removes; ValueError if `pristine` has none such."""
@@ -133,13 +143,13 @@ def neighbour_displacements(defect: Defect, relaxed: Atoms) -> dict[str, float]:
     from the defect: a sheet that domes in a periodic cell has no other level.
     """
     shell = defect.neighbours
-    ideal = find_mic(defect.atoms.positions[shell] - defect.site, relaxed.cell)[0]
+    ideal = defect.from_site[shell]
     moved = find_mic(relaxed.positions[shell] - defect.atoms.positions[shell], relaxed.cell)[0]
     before, after = (atoms[shell].get_all_distances(mic=True) for atoms in (defect.atoms, relaxed))
     apart = before + np.diag(np.full(len(shell), np.inf))
     shortest = apart < apart.min() + 0.01
     same = np.flatnonzero(defect.atoms.symbols == defect.atoms.symbols[shell[0]])
-    away = np.linalg.norm(find_mic(defect.atoms.positions[same] - defect.site, relaxed.cell)[0], axis=1)
+    away = defect.distances[same]
     far = same[away > away.max() - 0.1]
     level = find_mic(relaxed.positions[far] - defect.atoms.positions[far], relaxed.cell)[0][:, 2].mean()
     outwards = ideal[:, :2] / np.linalg.norm(ideal[:, :2], axis=1, keepdims=True)

@@ -1,0 +1,93 @@
+"""Claims with criteria that are written down before the numbers, and the verdicts on them."""
+
+import json
+import operator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+RELATIONS = {"<": operator.lt, ">": operator.gt, "=": operator.eq}
+Verdict = Literal["holds", "holds with a limit", "does not hold", "not judged"]
+
+
+class Condition(BaseModel):
+    """A measured quantity must be less than, more than, or equal to a value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    quantity: str
+    place: str  # STEP/KEY/KEY... in the results; a number counts entries of a list, -1 the last
+    relation: Literal["<", ">", "="]
+    value: float
+    unit: str = ""
+    form: str = "{:.2f}"
+    varies: bool = False  # from run to run, like a time: only whether it is met is shown
+
+    def measured(self, results: dict[str, Any]) -> float | None:
+        """The number in `results` ({step: results}); None if the step is not there or determined none.
+
+        Raises KeyError when the step has no such entry.
+        """
+        step, *keys = self.place.split("/")
+        found = results.get(step)
+        for key in keys if found is not None else []:
+            found = found[int(key)] if isinstance(found, list) else found[key]
+        return found
+
+    def met(self, results: dict[str, Any]) -> bool:
+        """Whether it is met; not by a quantity without a number."""
+        found = self.measured(results)
+        return found is not None and RELATIONS[self.relation](found, self.value)
+
+    def __str__(self) -> str:
+        value = self.form.format(self.value)
+        return f"{self.quantity} {self.relation} {value}{self.unit and ' '}{self.unit}"
+
+
+class Claim(BaseModel):
+    """A statement, what it means in numbers, and what would still save it with a limit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    section: str
+    statement: str
+    holds_if: list[Condition] = Field(min_length=1)
+    limited_if: list[Condition] = []
+
+    def verdict(self, results: dict[str, Any]) -> Verdict:
+        """'holds' if all conditions are met, 'holds with a limit' if at least those of `limited_if` are.
+
+        'not judged' where a step that is needed has no results.
+        """
+        needed = {condition.place.split("/")[0] for condition in (*self.holds_if, *self.limited_if)}
+        if not needed <= results.keys():
+            return "not judged"
+        if all(condition.met(results) for condition in self.holds_if):
+            return "holds"
+        if self.limited_if and all(condition.met(results) for condition in self.limited_if):
+            return "holds with a limit"
+        return "does not hold"
+
+    def numbers(self, results: dict[str, Any]) -> list[str]:
+        """Each condition in words with what was measured, those of `limited_if` after the others."""
+        lines = []
+        for condition in (*self.holds_if, *self.limited_if):
+            found = condition.measured(results)
+            if condition.varies:
+                shown = "so" if condition.met(results) else "not so"
+            else:
+                shown = "no number" if found is None else condition.form.format(found)
+            lines.append(f"{'or ' * (condition in self.limited_if)}{condition}: {shown}")
+        return lines
+
+
+def read(path: Path) -> list[Claim]:
+    """The claims in a JSON file; ValueError that names the claim and the entry if one is not well formed."""
+    try:
+        entries = json.loads(path.read_text())
+        return [Claim(**entry) for entry in entries]
+    except (json.JSONDecodeError, TypeError) as error:
+        raise ValueError(f"{path.name} is not a JSON list of claims: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = "/".join(map(str, first["loc"]))
+        raise ValueError(f"{path.name}: {first['msg']} at {place}, not {first['input']!r}") from error
