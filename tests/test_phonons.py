@@ -1,15 +1,18 @@
 """Phonons against sources other than the code: DFT, analytic limits, symmetry, another cell."""
 
 import copy
+import dataclasses
 import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from ase import Atoms
+from ase import Atoms, units
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read
+from dftd3.interface import DispersionModel, RationalDampingParam
+from phonopy import Phonopy
 from phonopy.physical_units import get_physical_units
 from scipy.spatial.transform import Rotation
 
@@ -367,3 +370,107 @@ def test_the_vacancy_relaxes_as_in_dft(mace):
     assert abs(dft.get_forces()).max() < 1e-3
     ours = relaxation.relax(vacancy.atoms, mace, hold_symmetry=True)
     assert relaxation.compare(ours, dft, mace)["rms_A"] < 0.01
+
+
+def chain_with_an_impurity(n: int, mass_ratio: float) -> localisation.DefectiveSheet:
+    """n masses on springs along x, one of them `mass_ratio` times as heavy, as a cell with a defect."""
+    stiffness, spacing = 5.0, 2.0
+    atoms = Atoms(
+        "Se" * n, positions=[(spacing * i, 3, 3) for i in range(n)], cell=[spacing * n, 6, 6], pbc=True
+    )
+    masses = atoms.get_masses()
+    masses[n // 2] *= mass_ratio
+    atoms.set_masses(masses)
+    phonon = Phonopy(force_constants.to_phonopy(atoms), np.eye(3, dtype=int), primitive_matrix="P")
+    matrices = np.zeros((n, n, 3, 3))
+    for i in range(n):
+        matrices[i, i, 0, 0] = 2 * stiffness
+        matrices[i, (i + 1) % n, 0, 0] = matrices[(i + 1) % n, i, 0, 0] = -stiffness
+    phonon.force_constants = matrices
+    defect = structures.Defect(
+        name="impurity", atoms=atoms, pristine=atoms, site=atoms.positions[n // 2], kept=np.arange(n),
+        neighbours=np.array([n // 2]), across=np.array([], dtype=int),
+    )  # fmt: skip
+    return localisation.DefectiveSheet(atoms[:1], defect, atoms, phonon, phonon, {})
+
+
+def followed(small: localisation.DefectiveSheet, large: localisation.DefectiveSheet, mesh: int, index: int):
+    frequencies, vectors = np.linalg.eigh(
+        small.phonon.run_qpoints([[0, 0, 0]], with_dynamical_matrices=True).dynamical_matrices[0].real
+    )
+    modes = phonons.GammaModes(frequencies, vectors.reshape(-1, 3, len(frequencies)), [[index]], ["A1"])
+    return localisation.continued(modes, [0], small.vacancy, large, mesh, {"local": large.vacancy.local})[0]
+
+
+def test_a_light_impurity_binds_a_mode_and_a_heavy_one_only_a_resonance():
+    light = [chain_with_an_impurity(n, 0.5) for n in (9, 45)]
+    first, last = followed(light[0], light[0], 5, -1), followed(light[0], light[1], 1, -1)
+    # Above the band by 1 / sqrt(1 - e^2) with e = 1 - M'/M; A. A. Maradudin et al., Theory of Lattice
+    # Dynamics in the Harmonic Approximation (1963), chapter V.
+    top = 2 * np.sqrt(5.0 / light[0].relaxed.get_masses()[0]) * get_physical_units().DefaultToTHz
+    assert last.frequency_THz == pytest.approx(top / np.sqrt(1 - 0.5**2), rel=1e-6)
+    assert last.width_THz < 1e-6 and first.width_THz < 0.05
+    assert localisation.character(first, last, 0.05) == "localised"
+    # Its amplitudes fall by r = (1 - e) / (1 + e) = -1/3 from neighbour to neighbour; all but the light one
+    # of mass M: weights 0.5 and r^2k.
+    weights = np.array([0.5] + [9.0**-k for k in range(1, 20) for _ in range(2)])
+    assert last.weights["local"] == pytest.approx(weights[0] / weights.sum(), rel=1e-4)
+    assert last.atoms == pytest.approx(weights.sum() ** 2 / (weights**2).sum(), rel=1e-4)
+    heavy = [chain_with_an_impurity(n, 2.0) for n in (9, 45)]
+    mode = 3 * 9 - 3  # within the band
+    first, last = followed(heavy[0], heavy[0], 5, mode), followed(heavy[0], heavy[1], 1, mode)
+    assert localisation.character(first, last, 0.05) == "resonance"
+    farther = dataclasses.replace(first, width_THz=0.0, atoms=last.atoms)
+    assert localisation.character(dataclasses.replace(first, width_THz=0.0), farther, 0.05) == "undecided"
+
+
+def test_a_cell_at_many_wave_vectors_is_the_larger_cell_at_one():
+    # Five impurities in 45 masses at Gamma are one in nine on a mesh of five.
+    small = chain_with_an_impurity(9, 2.0)
+    repeated = chain_with_an_impurity(45, 1.0)
+    masses = repeated.relaxed.get_masses()
+    masses[22 % 9 :: 9] *= 2.0
+    repeated.relaxed.set_masses(masses)
+    phonon = Phonopy(force_constants.to_phonopy(repeated.relaxed), np.eye(3, dtype=int), primitive_matrix="P")
+    phonon.force_constants = repeated.phonon.force_constants
+    repeated = dataclasses.replace(repeated, phonon=phonon)
+    for mode in (-1, -3, -6):
+        first, last = followed(small, small, 5, mode), followed(small, repeated, 1, mode)
+        assert last.frequency_THz == pytest.approx(first.frequency_THz, abs=1e-4)
+        assert last.width_THz == pytest.approx(first.width_THz, abs=1e-4)
+
+
+def test_folded_frequencies_are_those_of_the_larger_cell():
+    one, three = chain_with_an_impurity(1, 1.0), chain_with_an_impurity(3, 1.0)
+    one.phonon.force_constants = np.zeros((1, 1, 3, 3))
+    primitive = Phonopy(force_constants.to_phonopy(one.relaxed), np.diag([3, 3, 1]), primitive_matrix="P")
+    matrices = np.zeros((1, 9, 3, 3))
+    apart = np.rint(primitive.supercell.positions[:, :2] / [2.0, 6.0]).astype(int)
+    for (i, j), block in zip(apart, matrices[0], strict=True):
+        block[0, 0] = {0: 10.0, 1: -5.0, 2: -5.0}[i] * (j == 0)
+    primitive.force_constants = matrices
+    q_points = np.array([[0.1, 0.0, 0.0], [0.3, 0.2, 0.0]])
+    found = phonons.folded(primitive, 3, q_points)
+    expected = phonons.spectrum(three.phonon, q_points, np.ones(2) / 2).frequencies
+    assert np.repeat(np.sort(expected, axis=1)[:, -3:], 3, axis=1) == pytest.approx(found[:, -9:], abs=1e-6)
+
+
+def test_a_band_is_flat_if_its_weight_stays():
+    frequencies = np.array([[5.0, 6.0], [5.0, 6.5], [5.05, 7.0]])
+    shares = {"local": np.array([[0.4, 0.3], [0.3, 0.3], [0.2, 0.3]])}
+    bands = phonons.Bands(np.zeros((3, 3)), np.ones(3) / 3, frequencies, shares)
+    assert localisation.flatness(bands, "local", 5.0, 0.1) == pytest.approx(0.5)
+    assert localisation.flatness(bands, "local", 6.0, 0.1) == 0.0
+
+
+def test_dispersion_is_grimmes_and_fades_with_the_cut(mace, primitive):
+    without = potential.evaluate(mace, primitive)
+    cuts = [0.0, 5.0, 10.0, 20.0]
+    added = [potential.evaluate(potential.with_dispersion(mace, cut), primitive) for cut in cuts]
+    energies = [each["energy"] - without["energy"] for each in added]
+    native = DispersionModel(primitive.numbers, primitive.positions / units.Bohr, primitive.cell.array / units.Bohr,
+                             primitive.pbc)  # fmt: skip
+    expected = native.get_dispersion(RationalDampingParam(method="pbe"), grad=False)["energy"] * units.Hartree
+    assert energies[0] == pytest.approx(expected, rel=1e-6)
+    assert all(lower < upper < 0 for lower, upper in zip(energies, energies[1:], strict=False))
+    assert len({potential.with_dispersion(mace, cut).checksum for cut in cuts} | {mace.checksum}) == 5

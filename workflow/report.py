@@ -4,6 +4,7 @@ Text and pictures are within the pages; nothing is fetched except MathJax, for f
 """
 
 import html
+import json
 import sys
 from pathlib import Path
 
@@ -12,17 +13,31 @@ from nbconvert import HTMLExporter
 
 from helpers import records
 
-PAGE = """<!DOCTYPE html>
+STYLE = """<!DOCTYPE html>
 <html lang="en">
 <meta charset="utf-8">
-<title>Defective WSe2: report of the default run</title>
+<meta name="viewport" content="width=device-width">
 <style>
-  body {{ font-family: sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
-  img {{ max-width: 100%; max-height: 18rem; }}
-</style>
+  body { font-family: sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+  img { max-width: 100%; max-height: 18rem; }
+  td, th { text-align: left; vertical-align: top; padding: 0.4rem 0.6rem; border-top: 1px solid #ccc; }
+</style>"""
+PAGE = """{style}
+<title>Defective WSe2: report of the default run</title>
 <h1>Report of the default run</h1>
 <p>Every notebook with its defaults, at revision {revision}. A title opens the notebook as run.</p>
 {entries}
+</html>
+"""
+LEDGER = """{style}
+<title>Defective WSe2: the ledger</title>
+<h1>What the thesis says, and whether it holds</h1>
+<p>The statements of chapter 4 and its summary, each with what was measured and, in brackets, what was wanted for it
+to hold or to hold with a limit: criteria from data/claims.json, numbers of the default run of
+<a href="07_comparison.html">07_comparison</a> and of the notebooks before it.</p>
+<table>
+{rows}
+</table>
 </html>
 """
 
@@ -51,6 +66,18 @@ def pictures(notebook: nbformat.NotebookNode) -> str:
     return "\n".join(f'<img alt="" src="data:image/png;base64,{picture}">' for picture in found)
 
 
+def ledger(result: Path) -> str:
+    """HTML table of the claims of a 07_comparison's result.json, with what was measured and the verdicts."""
+    rows = [
+        f"<tr><td>{html.escape(entry['section'])}</td><td>{html.escape(entry['statement'])}</td>"
+        f"<td>{'<br>'.join(map(html.escape, entry['numbers']))}</td><th>{html.escape(entry['verdict'])}</th></tr>"
+        for entry in json.loads(result.read_text())["results"]["ledger"]
+    ]
+    return "\n".join(
+        ["<tr><th>section</th><th>statement</th><th>measured (wanted)</th><th>verdict</th></tr>", *rows]
+    )
+
+
 def main(index: Path, executed: list[Path]) -> None:
     # No page waits for the network: require.js is not needed, MathJax is loaded after the text.
     exporter = HTMLExporter(require_js_url="data:,")
@@ -65,8 +92,16 @@ def main(index: Path, executed: list[Path]) -> None:
             temporary.write_text(page.replace(mathjax, f"defer {mathjax}"))
         entries.append(f'<h2><a href="{step}.html">{html.escape(title(notebook))}</a></h2>')
         entries.append(pictures(notebook))
+        if step == "07_comparison":
+            with records.whole_file(index.parent / "ledger.html") as temporary:
+                temporary.write_text(LEDGER.format(rows=ledger(path.parent / "result.json"), style=STYLE))
+            entries.append(
+                '<h2><a href="ledger.html">The ledger: what the thesis says, and whether it holds</a></h2>'
+            )
     with records.whole_file(index) as temporary:
-        temporary.write_text(PAGE.format(entries="\n".join(entries), revision=records.revision()))
+        temporary.write_text(
+            PAGE.format(style=STYLE, entries="\n".join(entries), revision=records.revision())
+        )
 
 
 if __name__ == "__main__":

@@ -327,11 +327,11 @@ def comparison(
     `dos` holds the local DOS (states/THz/cell) on `grid` (THz), the defective cell's first.
     """
     figure, panels = new(7.2, 4.6, ncols=3, sharey=True, width_ratios=[3.2, 1, 1])
-    panels[0].plot(bands.distances, pristine, color="0.8", linewidth=0.4, zorder=0, rasterized=True)
+    panels[0].plot(bands.distances, pristine, color=SKY, linewidth=1.0, zorder=0, rasterized=True)
     lines = _draw_weights(panels[0], bands, group)
     _draw_bands(panels[0], bands)
     figure.colorbar(lines, ax=panels[0], location="top", shrink=0.7, aspect=30,
-                    label="weight at the defect (grey: pristine)")  # fmt: skip
+                    label="weight at the defect (blue: pristine)")  # fmt: skip
     for (name, values), (colour, style) in zip(dos.items(), ((VERMILION, "-"), ("black", ":")), strict=True):
         panels[1].plot(values, grid, style, color=colour, linewidth=1.0, label=name)
     panels[1].set(xlabel="local DOS\n(states / THz / cell)", xlim=(0, None))
@@ -360,12 +360,11 @@ def differences(grid: np.ndarray, by_cell: dict[str, np.ndarray]) -> Figure:
 
 
 def modes_by_size(sizes: list[int], modes: dict[str, list[Continued]], group: str) -> Figure:
-    """Frequency (THz), weight of `group` and participating atoms of each mode against 1/n^2 of the n x n cell.
+    """Frequency (THz), weight of `group` and participating atoms of each mode against n of the n x n cell.
 
     Bars reach from the lower to the upper quarter of the frequency's distribution (half the width each way).
     """
     figure, panels = new(7.2, 3.6, ncols=3, sharex=True)
-    inverse = [1 / n**2 for n in sizes]
     for number, (name, found) in enumerate(modes.items()):
         colour, marker, line = COLOURS[number % 6], MARKERS[number % 6], LINES[number // 6 % 6]
         style = {
@@ -376,22 +375,23 @@ def modes_by_size(sizes: list[int], modes: dict[str, list[Continued]], group: st
             "linestyle": line,
         }
         panels[0].errorbar(
-            inverse, [each.frequency_THz for each in found], [each.width_THz / 2 for each in found],
+            sizes, [each.frequency_THz for each in found], [each.width_THz / 2 for each in found],
             capsize=2, label=name, **style,
         )  # fmt: skip
-        panels[1].plot(inverse, [each.weights[group] for each in found], **style)
-        panels[2].plot(inverse, [each.atoms for each in found], **style)
+        panels[1].plot(sizes, [each.weights[group] for each in found], **style)
+        panels[2].plot(sizes, [each.atoms for each in found], **style)
     labels = ("frequency (THz)", "weight at the defect", "atoms that take part")
     for axes, label in zip(panels, labels, strict=True):
-        axes.set(xlabel="1 / $n^2$", ylabel=label)
-        axes.set_xlim(0, 1.15 * max(inverse))
-        axes.set_xticks(inverse, [f"1/{n}$^2$" for n in sizes])
+        axes.set(xlabel="$n$ of the $n × n$ cell", ylabel=label)
+        axes.set_xlim(sizes[0] - 1, sizes[-1] + 1)
+        axes.set_xticks(sizes)
     panels[1].set_ylim(0, None)
     panels[2].set(yscale="log")
     panels[2].yaxis.set_major_formatter("{x:g}")
     panels[2].yaxis.set_minor_formatter("{x:g}")
     panels[2].yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
-    figure.legend(loc="outside right center")
+    if modes:
+        figure.legend(loc="outside right center", title="irrep, THz at Γ")
     return figure
 
 

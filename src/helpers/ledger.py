@@ -39,9 +39,15 @@ class Condition(BaseModel):
         found = self.measured(results)
         return found is not None and RELATIONS[self.relation](found, self.value)
 
-    def __str__(self) -> str:
-        value = self.form.format(self.value)
-        return f"{self.quantity} {self.relation} {value}{self.unit and ' '}{self.unit}"
+    def shown(self, results: dict[str, Any]) -> str:
+        """What was measured, and what was wanted."""
+        found = self.measured(results)
+        if self.varies:
+            number = "as wanted" if self.met(results) else "not as wanted"
+        else:
+            number = "no number" if found is None else f"{self.form.format(found)} {self.unit}".strip()
+        wanted = f"{self.form.format(self.value)} {self.unit}".strip()
+        return f"{self.quantity}: {number} ({self.relation} {wanted})"
 
 
 class Claim(BaseModel):
@@ -68,16 +74,11 @@ class Claim(BaseModel):
         return "does not hold"
 
     def numbers(self, results: dict[str, Any]) -> list[str]:
-        """Each condition in words with what was measured, those of `limited_if` after the others."""
-        lines = []
-        for condition in (*self.holds_if, *self.limited_if):
-            found = condition.measured(results)
-            if condition.varies:
-                shown = "so" if condition.met(results) else "not so"
-            else:
-                shown = "no number" if found is None else condition.form.format(found)
-            lines.append(f"{'or ' * (condition in self.limited_if)}{condition}: {shown}")
-        return lines
+        """What was measured for each condition, and what is wanted for the claim to hold or for a limit."""
+        return [
+            *(f"to hold: {condition.shown(results)}" for condition in self.holds_if),
+            *(f"with a limit: {condition.shown(results)}" for condition in self.limited_if),
+        ]
 
 
 def read(path: Path) -> list[Claim]:

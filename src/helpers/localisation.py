@@ -201,13 +201,17 @@ def quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
     return float(values[order][np.searchsorted(reached, share * reached[-1])])
 
 
-def persists(first: Continued, last: Continued, smearing: float) -> bool:
-    """Whether a mode is the same localised one in a larger cell, and not a resonance.
+def character(first: Continued, last: Continued, smearing: float) -> str:
+    """'localised', 'resonance' or 'undecided': what a mode of a small cell (`first`) is by a larger one (`last`).
 
-    It keeps its frequency, is no broader than `smearing` (THz), and takes in no more than 1.2 times the atoms.
+    A resonance is spread in frequency over more than `smearing` (THz). A localised mode keeps its frequency
+    and takes in no more than 1.2 times the atoms. What has one frequency but takes in more atoms is undecided:
+    it reaches farther than the small cell, or is a narrow resonance.
     """
+    if max(first.width_THz, last.width_THz) > smearing:
+        return "resonance"
     stays = abs(last.frequency_THz - first.frequency_THz) < smearing
-    return stays and last.width_THz < smearing and last.atoms < 1.2 * first.atoms
+    return "localised" if stays and last.atoms < 1.2 * first.atoms else "undecided"
 
 
 def shells(defect: Defect, outer_radii: list[float]) -> dict[str, np.ndarray]:
