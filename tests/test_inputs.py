@@ -35,6 +35,40 @@ def test_shells_that_do_not_increase_are_refused():
     assert parameters.RadialDos(outer_radii=[3.0, 5.0]).tag.endswith("_outer_radii=3.0-5.0")
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"supercells": "six"}, "supercells = 'six': must be a list, like"),
+        ({"supercells": 6}, "supercells = 6: must be a list, like"),
+        ({"supercells": [6]}, "must be two cells or more"),
+        ({"supercells": [12, 6]}, "must be positive and increase"),
+        ({"supercells": [3, 6]}, r"supercells\[0\] = 3: .*greater than or equal to 4"),
+        ({"supercells": [6, 8]}, "must divide mesh = 36, or the cells are sampled at different wave vectors"),
+    ],
+)
+def test_cells_that_do_not_compare_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        parameters.Comparison.of(given)
+
+
+def test_papermill_may_pass_a_list_as_text():
+    assert parameters.Comparison.of({"supercells": "[6, 9, 12]"}).supercells == [6, 9, 12]
+    assert parameters.RadialDos.of({"outer_radii": "[4.0, 7]"}).outer_radii == [4.0, 7.0]
+
+
+def test_a_comparison_asks_for_the_runs_of_its_own_parameters():
+    known = {run.step: run for run in parameters.Comparison(strain=0.02, supercells=[6, 9]).needed}
+    assert list(known) == ["03_evaluation", "04_pristine", "05_defect", "06_radial_dos"]
+    assert all(known[step].strain == 0.02 for step in ("04_pristine", "05_defect", "06_radial_dos"))
+    assert known["05_defect"].supercell == known["06_radial_dos"].supercell == 6
+    # The defaults are those that `make` runs, so nothing is computed twice.
+    defaults = parameters.default_runs()
+    assert all(run.key == defaults[run.step].key for run in parameters.Comparison().needed)
+    # There is no reference for other materials.
+    assert "03_evaluation" not in {run.step for run in parameters.Comparison(formula="MoS2").needed}
+    assert parameters.Comparison().cell(6).shared_folder == parameters.Defect().folder
+
+
 def test_cells_share_what_does_not_depend_on_the_sampling():
     one, other = parameters.Defect(mesh=72, rattle=0.1), parameters.RadialDos(smearing=0.1)
     assert one.shared_folder == other.shared_folder == parameters.Defect().folder
@@ -163,10 +197,9 @@ def test_a_result_is_valid_for_its_key_alone(tmp_path, monkeypatch):
 
 def test_the_key_covers_every_helper_that_a_step_calls():
     """The modules that a notebook imports, but for pictures and records, are in its key."""
-    steps = [parameters.LatticeDynamics, parameters.Data, parameters.Training, parameters.Evaluation]
-    steps += [parameters.Pristine, parameters.Defect, parameters.RadialDos]
-    assert len(steps) == len(list(paths.NOTEBOOKS.glob("[0-9]*.ipynb")))
-    for step in steps:
+    runs = parameters.default_runs()
+    assert list(runs) == sorted(path.stem for path in paths.NOTEBOOKS.glob("[0-9]*.ipynb"))
+    for step in runs.values():
         notebook = json.loads((paths.NOTEBOOKS / f"{step.step}.ipynb").read_text())
         code = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
         called = {name.stem for name in (paths.ROOT / "src/helpers").glob("*.py") if f"{name.stem}." in code}
@@ -179,6 +212,10 @@ def test_the_key_covers_every_helper_that_a_step_calls():
 def test_the_key_covers_every_file_that_a_step_reads():
     literature = records.sha256(paths.DATA / "literature.json")
     assert parameters.Pristine().inputs["literature"] == literature
+    assert parameters.Evaluation().inputs["literature.json"] == literature
+    compared = parameters.Comparison().inputs
+    assert compared["claims"] == records.sha256(paths.DATA / "claims.json")
+    assert compared["05_defect"] == parameters.Defect().key
     assert {"data", "wse2-small.log", "wse2-small.json"} <= parameters.Training().inputs.keys()
 
 
