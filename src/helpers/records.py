@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import papermill
-
 from helpers import paths
 
 SCHEMA = 1
@@ -140,6 +138,8 @@ def load(run: Any) -> dict[str, Any] | None:
 def obtain(run: Any) -> dict[str, Any]:
     """`results` of the run; where there are none that are valid, its notebook is executed first."""
     if load(run) is None:
+        import papermill  # here, for it takes a second and most who need records do not need it
+
         run.folder.mkdir(parents=True, exist_ok=True)
         papermill.execute_notebook(
             paths.NOTEBOOKS / f"{run.step}.ipynb", run.folder / "notebook.ipynb",
