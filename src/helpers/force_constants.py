@@ -1,4 +1,4 @@
-"""Force constants from displaced cells by central differences, resumable."""
+"""Force constants from displaced cells by central differences, or exact ones; resumable."""
 
 import hashlib
 from pathlib import Path
@@ -8,10 +8,14 @@ from ase import Atoms
 from phonopy import Phonopy
 from phonopy.harmonic.force_constants import compact_fc_to_full_fc
 from phonopy.structure.atoms import PhonopyAtoms
+from phonopy.structure.symmetry import Symmetry
 from tqdm import tqdm
 
-from helpers import records
+from helpers import hessian, records
+from helpers.hessian import Hessian
 from helpers.potential import Potential, evaluate
+
+SYMPREC = 1e-4  # A
 
 
 def to_phonopy(atoms: Atoms) -> PhonopyAtoms:
@@ -29,14 +33,19 @@ def to_ase(cell: PhonopyAtoms) -> Atoms:
     return Atoms(cell.symbols, cell=cell.cell, positions=cell.positions, pbc=True)
 
 
+def undisplaced(atoms: Atoms, n: int) -> Phonopy:
+    """Phonopy object of the n x n x 1 supercell of `atoms`, itself the primitive cell."""
+    return Phonopy(
+        to_phonopy(atoms), supercell_matrix=np.diag([n, n, 1]), primitive_matrix="P", symprec=SYMPREC
+    )
+
+
 def displaced(atoms: Atoms, n: int, displacement: float) -> Phonopy:
     """Phonopy object of the n x n x 1 supercell of `atoms` with its symmetry-inequivalent displacements.
 
     Always along +u and -u, `displacement` in A: one-sided steps leave the cubic term, 2 cm-1 in WSe2.
     """
-    phonon = Phonopy(
-        to_phonopy(atoms), supercell_matrix=np.diag([n, n, 1]), primitive_matrix="P", symprec=1e-4
-    )
+    phonon = undisplaced(atoms, n)
     phonon.generate_displacements(distance=displacement, is_plusminus=True)
     return phonon
 
@@ -77,6 +86,101 @@ def displaced_forces(phonon: Phonopy, potential: Potential, folder: Path) -> np.
     return np.array(forces)
 
 
+def analytic(atoms: Atoms, n: int, potential: Potential, *, folder: Path) -> Phonopy:
+    """The same as `by_differences` without displacements: second derivatives of the model's energy.
+
+    Exact to rounding, whatever n: constants that reach round the supercell are folded into it.
+    Raises ValueError for a model that `helpers.hessian` computes wrongly.
+    """
+    phonon = undisplaced(atoms, n)
+    found = rows(atoms, potential, folder=folder)
+    phonon.force_constants = folded(found, phonon)
+    return phonon
+
+
+def rows(atoms: Atoms, potential: Potential, *, folder: Path) -> Hessian:
+    """All force constants of the periodic cell `atoms`, by automatic differentiation.
+
+    One row is computed for each set of symmetry-equivalent atoms and kept in `folder`/rows, in a
+    folder for each geometry and model, so that an interrupted run goes on where it stopped.
+    """
+    network = potential.calculator.models[0]
+    check(potential, atoms)
+    graph = hessian.Graph.of(atoms, potential.r_max)
+    symmetry = Symmetry(to_phonopy(atoms), symprec=SYMPREC)
+    key = hashlib.sha256(potential.checksum.encode() + str(network.r_max.dtype).encode())
+    key.update(atoms.numbers.tobytes() + (atoms.positions.round(6) + 0.0).tobytes())
+    key.update((atoms.cell.array.round(6) + 0.0).tobytes())
+    own = folder / "rows" / key.hexdigest()[:16]
+    inequivalent = symmetry.get_independent_atoms()
+    found = []
+    for atom in tqdm(inequivalent, desc="rows", unit="atom", disable=len(inequivalent) < 10):
+        path = own / f"{atom:04d}.npz"
+        if not path.exists():
+            with records.whole_file(path) as temporary, temporary.open("wb") as file:
+                np.savez(file, **vars(hessian.row(network, graph, int(atom))))
+        with np.load(path) as kept:
+            found.append(Hessian(**kept))
+    return distributed(found, atoms, symmetry)
+
+
+def check(potential: Potential, atoms: Atoms) -> None:
+    """Raise ValueError unless the trimmed network gives the force that the model itself gives.
+
+    On an atom of a rattled copy, where no symmetry makes the force vanish.
+    """
+    rattled = atoms.copy()
+    rattled.rattle(0.05, seed=0)
+    graph = hessian.Graph.of(rattled, potential.r_max)
+    expected = evaluate(potential, rattled)["forces"][0]
+    error = abs(hessian.force(potential.calculator.models[0], graph, 0) - expected).max()
+    if error > 1e-8 * abs(expected).max():
+        raise ValueError(
+            f"model {potential.name}: its layers, computed one by one, give a force that is {error:.1e} eV/A "
+            'from its own, so its second derivatives would be wrong too; use method = "finite_differences"'
+        )
+
+
+def distributed(found: list[Hessian], atoms: Atoms, symmetry: Symmetry) -> Hessian:
+    """The rows of all atoms from those of the inequivalent ones: Phi(Si, Sj) = R Phi(i, j) R^T."""
+    operations = symmetry.symmetry_operations
+    places = atoms.get_scaled_positions(wrap=False)
+    rows: dict[int, Hessian] = {}
+    for each in found:
+        for rotation, translation, image in zip(
+            operations["rotations"], operations["translations"], symmetry.atomic_permutations, strict=True
+        ):
+            start = int(each.first[0])
+            if int(image[start]) in rows:
+                continue
+            # What takes the moved atom to the place in the cell that it is listed with.
+            cells = np.rint(places @ rotation.T + translation - places[image]).astype(int)
+            cartesian = atoms.cell.array.T @ rotation @ np.linalg.inv(atoms.cell.array.T)
+            rows[int(image[start])] = Hessian(
+                image[each.first],
+                image[each.second],
+                each.shifts @ rotation.T + cells[each.second] - cells[start],
+                cartesian @ each.blocks @ cartesian.T,
+            )
+    parts = [rows[atom] for atom in range(len(atoms))]
+    return Hessian(*(np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])))
+
+
+def folded(found: Hessian, phonon: Phonopy) -> np.ndarray:
+    """(len(primitive), N, 3, 3) force constants in eV/A^2 between an atom and all images of another."""
+    primitive, supercell = phonon.primitive, phonon.supercell
+    sizes = np.diag(phonon.supercell_matrix)
+    atom_of = np.array([primitive.p2p_map[index] for index in primitive.s2p_map])
+    apart = (supercell.positions - primitive.positions[atom_of]) @ np.linalg.inv(primitive.cell)
+    cells = np.rint(apart).astype(int)
+    index = np.empty((len(primitive), *sizes), dtype=int)
+    index[(atom_of, *(cells % sizes).T)] = np.arange(len(supercell))
+    target = (cells[primitive.p2s_map][found.first] + found.shifts) % sizes
+    matrices = np.zeros((len(primitive), len(supercell), 3, 3))
+    np.add.at(matrices, (found.first, index[(found.second, *target.T)]), found.blocks)
+    return matrices
+
+
 def residuals(phonon: Phonopy) -> dict[str, float]:
     """Largest violation, in eV/A^2, of the acoustic sum rule and of permutation symmetry."""
     matrices = compact_fc_to_full_fc(phonon.primitive, phonon.force_constants)
@@ -100,10 +204,12 @@ def symmetrise(phonon: Phonopy) -> None:
 def save(phonon: Phonopy, folder: Path, *, corrected: bool = False) -> Path:
     """Write cell, displacements and forces as phonopy_params.yaml.xz for `phonopy-load`.
 
-    With `corrected` the force constants too: those that it would compute lack a correction.
+    With `corrected` the force constants too: those that it would compute lack a correction. Where
+    there are no forces to compute them from, they are always written.
     """
+    kept = corrected or phonon.dataset is None
     path = folder / "phonopy_params.yaml.xz"
     with records.whole_file(path) as temporary:
         # phonopy appends the compression's suffix to the name it is given.
-        phonon.save(temporary.with_suffix(""), settings={"force_constants": corrected}, compression="xz")
+        phonon.save(temporary.with_suffix(""), settings={"force_constants": kept}, compression="xz")
     return path
