@@ -1,6 +1,7 @@
 """Force constants from displaced cells by central differences, or exact ones; resumable."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ from phonopy.structure.atoms import PhonopyAtoms
 from phonopy.structure.symmetry import Symmetry
 from tqdm import tqdm
 
-from helpers import hessian, records
-from helpers.hessian import Hessian
+from helpers import records
+from helpers.hessian import Hessian, Layers, Term
 from helpers.potential import Potential, evaluate
 
 SYMPREC = 1e-4  # A
@@ -87,83 +88,76 @@ def displaced_forces(phonon: Phonopy, potential: Potential, folder: Path) -> np.
 
 
 def analytic(atoms: Atoms, n: int, potential: Potential, *, folder: Path) -> Phonopy:
-    """The same as `by_differences` without displacements: second derivatives of the model's energy.
+    """The same as `by_differences` without displacing atoms: second derivatives of the model's energy.
 
-    Exact to rounding, whatever n: constants that reach round the supercell are folded into it.
-    Raises ValueError for a model that `helpers.hessian` computes wrongly.
+    Exact to rounding for every n: what reaches round the supercell is folded into it. Raises
+    ValueError for a model that `helpers.hessian` does not know.
     """
     phonon = undisplaced(atoms, n)
-    found = rows(atoms, potential, folder=folder)
-    phonon.force_constants = folded(found, phonon)
+    phonon.force_constants = folded(unfolded(atoms, potential, folder=folder), phonon)
     return phonon
 
 
-def rows(atoms: Atoms, potential: Potential, *, folder: Path) -> Hessian:
-    """All force constants of the periodic cell `atoms`, by automatic differentiation.
+def unfolded(atoms: Atoms, potential: Potential, *, folder: Path) -> Hessian:
+    """Force constants of the periodic cell `atoms`, each with the shift of the cell that it reaches to.
 
-    One row is computed for each set of symmetry-equivalent atoms and kept in `folder`/rows, in a
-    folder for each geometry and model, so that an interrupted run goes on where it stopped.
+    The terms of symmetry-inequivalent atoms are computed, and kept in `folder`/hessian as they come,
+    in a folder for each geometry and model, so that an interrupted run goes on where it stopped.
     """
-    network = potential.calculator.models[0]
-    check(potential, atoms)
-    graph = hessian.Graph.of(atoms, potential.r_max)
     symmetry = Symmetry(to_phonopy(atoms), symprec=SYMPREC)
-    key = hashlib.sha256(potential.checksum.encode() + str(network.r_max.dtype).encode())
-    key.update(atoms.numbers.tobytes() + (atoms.positions.round(6) + 0.0).tobytes())
-    key.update((atoms.cell.array.round(6) + 0.0).tobytes())
-    own = folder / "rows" / key.hexdigest()[:16]
-    inequivalent = symmetry.get_independent_atoms()
-    found = []
-    for atom in tqdm(inequivalent, desc="rows", unit="atom", disable=len(inequivalent) < 10):
-        path = own / f"{atom:04d}.npz"
+    inequivalent = symmetry.get_independent_atoms().tolist()
+    key = hashlib.sha256(potential.checksum.encode() + atoms.numbers.tobytes())
+    key.update((atoms.positions.round(6) + 0.0).tobytes() + (atoms.cell.array.round(6) + 0.0).tobytes())
+    paths = [folder / "hessian" / key.hexdigest()[:16] / f"{atom:04d}.npz" for atom in inequivalent]
+    layers = None
+    bar = tqdm(inequivalent, desc="Hessian", unit="atom", disable=len(inequivalent) < 10)
+    for atom, path in zip(bar, paths, strict=True):
         if not path.exists():
+            layers = layers or checked_layers(potential, atoms)
             with records.whole_file(path) as temporary, temporary.open("wb") as file:
-                np.savez(file, **vars(hessian.row(network, graph, int(atom))))
+                np.savez(file, **vars(layers.term(atom)))
+    terms = []
+    for path in paths:
         with np.load(path) as kept:
-            found.append(Hessian(**kept))
-    return distributed(found, atoms, symmetry)
+            terms.append(Term(**kept))
+    return Hessian.of(with_equivalent(terms, atoms, symmetry))
 
 
-def check(potential: Potential, atoms: Atoms) -> None:
-    """Raise ValueError unless the trimmed network gives the force that the model itself gives.
+def checked_layers(potential: Potential, atoms: Atoms) -> Layers:
+    """The model layer by layer; ValueError unless that gives the energy and forces of the model itself."""
+    layers = Layers(potential.calculator.models[0], atoms)
+    expected = evaluate(potential, atoms)
+    errors = {
+        "eV": abs(layers.energy - expected["energy"]) / len(atoms),
+        "eV/A": abs(layers.forces - expected["forces"]).max(),
+    }
+    for unit, error in errors.items():
+        if error > 1e-8:
+            raise ValueError(
+                f"model {potential.name} has parts that helpers.hessian leaves out: without them it is "
+                f'{error:.1e} {unit} per atom from itself; use method = "finite_differences"'
+            )
+    return layers
 
-    On an atom of a rattled copy, where no symmetry makes the force vanish.
-    """
-    rattled = atoms.copy()
-    rattled.rattle(0.05, seed=0)
-    graph = hessian.Graph.of(rattled, potential.r_max)
-    expected = evaluate(potential, rattled)["forces"][0]
-    error = abs(hessian.force(potential.calculator.models[0], graph, 0) - expected).max()
-    if error > 1e-8 * abs(expected).max():
-        raise ValueError(
-            f"model {potential.name}: its layers, computed one by one, give a force that is {error:.1e} eV/A "
-            'from its own, so its second derivatives would be wrong too; use method = "finite_differences"'
-        )
 
-
-def distributed(found: list[Hessian], atoms: Atoms, symmetry: Symmetry) -> Hessian:
-    """The rows of all atoms from those of the inequivalent ones: Phi(Si, Sj) = R Phi(i, j) R^T."""
+def with_equivalent(terms: list[Term], atoms: Atoms, symmetry: Symmetry) -> Iterator[Term]:
+    """The terms of all atoms from those of the inequivalent ones, rotated."""
     operations = symmetry.symmetry_operations
-    places = atoms.get_scaled_positions(wrap=False)
-    rows: dict[int, Hessian] = {}
-    for each in found:
+    places, lattice = atoms.get_scaled_positions(wrap=False), atoms.cell.array.T
+    done = set()
+    for term in terms:
         for rotation, translation, image in zip(
             operations["rotations"], operations["translations"], symmetry.atomic_permutations, strict=True
         ):
-            start = int(each.first[0])
-            if int(image[start]) in rows:
+            atom = int(image[term.atoms[0]])
+            if atom in done:
                 continue
-            # What takes the moved atom to the place in the cell that it is listed with.
+            done.add(atom)
+            # The cell that each atom is moved to, from the one that its image is listed in.
             cells = np.rint(places @ rotation.T + translation - places[image]).astype(int)
-            cartesian = atoms.cell.array.T @ rotation @ np.linalg.inv(atoms.cell.array.T)
-            rows[int(image[start])] = Hessian(
-                image[each.first],
-                image[each.second],
-                each.shifts @ rotation.T + cells[each.second] - cells[start],
-                cartesian @ each.blocks @ cartesian.T,
-            )
-    parts = [rows[atom] for atom in range(len(atoms))]
-    return Hessian(*(np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])))
+            shifts = term.shifts @ rotation.T + cells[term.atoms]
+            cartesian = lattice @ rotation @ np.linalg.inv(lattice)
+            yield Term(image[term.atoms], shifts, cartesian @ term.matrix @ cartesian.T)
 
 
 def folded(found: Hessian, phonon: Phonopy) -> np.ndarray:
