@@ -1,10 +1,12 @@
 """Force constants from displaced cells by central differences, or exact ones; resumable."""
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 from ase import Atoms
 from phonopy import Phonopy
 from phonopy.harmonic.force_constants import compact_fc_to_full_fc
@@ -94,7 +96,9 @@ def analytic(atoms: Atoms, n: int, potential: Potential, *, folder: Path) -> Pho
     ValueError for a model that `helpers.hessian` does not know.
     """
     phonon = undisplaced(atoms, n)
-    phonon.force_constants = folded(unfolded(atoms, potential, folder=folder), phonon)
+    # phonopy may list an atom in another cell than `atoms` does; shifts are from where it lists them.
+    found = unfolded(to_ase(phonon.primitive), potential, folder=folder)
+    phonon.force_constants = folded(found, phonon)
     return phonon
 
 
@@ -113,14 +117,27 @@ def unfolded(atoms: Atoms, potential: Potential, *, folder: Path) -> Hessian:
     bar = tqdm(inequivalent, desc="Hessian", unit="atom", disable=len(inequivalent) < 10)
     for atom, path in zip(bar, paths, strict=True):
         if not path.exists():
-            layers = layers or checked_layers(potential, atoms)
+            with single_thread():
+                layers = layers or checked_layers(potential, atoms)
+                term = layers.term(atom)
             with records.whole_file(path) as temporary, temporary.open("wb") as file:
-                np.savez(file, **vars(layers.term(atom)))
+                np.savez(file, **vars(term))
     terms = []
     for path in paths:
         with np.load(path) as kept:
             terms.append(Term(**kept))
     return Hessian.of(with_equivalent(terms, atoms, symmetry))
+
+
+@contextlib.contextmanager
+def single_thread() -> Iterator[None]:
+    """One thread: a term's tensors are so small that several wait for each other, most of all on a shared CPU."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def checked_layers(potential: Potential, atoms: Atoms) -> Layers:

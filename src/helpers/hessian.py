@@ -136,7 +136,7 @@ class Layers:
         constant = (
             network.atomic_energies_fn(self.attributes).sum() + len(atoms) * network.scale_shift.shift.sum()
         )
-        self.energy = float(interaction_energy + constant)  # eV
+        self.energy = (interaction_energy + constant).item()  # eV
         *pulls, gradient = torch.autograd.grad(interaction_energy, [*features[1:], positions])
         self.pulls = pulls  # [layer] (N, n_features) dE/dh
         self.forces = -gradient.cpu().numpy()  # (N, 3) eV/A
