@@ -1,17 +1,24 @@
-"""Force constants from displaced cells by central differences, resumable."""
+"""Force constants from displaced cells by central differences, or exact ones; resumable."""
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 from ase import Atoms
 from phonopy import Phonopy
 from phonopy.harmonic.force_constants import compact_fc_to_full_fc
 from phonopy.structure.atoms import PhonopyAtoms
+from phonopy.structure.symmetry import Symmetry
 from tqdm import tqdm
 
 from helpers import records
+from helpers.hessian import Hessian, Layers, Term
 from helpers.potential import Potential, evaluate
+
+SYMPREC = 1e-4  # A
 
 
 def to_phonopy(atoms: Atoms) -> PhonopyAtoms:
@@ -29,14 +36,19 @@ def to_ase(cell: PhonopyAtoms) -> Atoms:
     return Atoms(cell.symbols, cell=cell.cell, positions=cell.positions, pbc=True)
 
 
+def undisplaced(atoms: Atoms, n: int) -> Phonopy:
+    """Phonopy object of the n x n x 1 supercell of `atoms`, itself the primitive cell."""
+    return Phonopy(
+        to_phonopy(atoms), supercell_matrix=np.diag([n, n, 1]), primitive_matrix="P", symprec=SYMPREC
+    )
+
+
 def displaced(atoms: Atoms, n: int, displacement: float) -> Phonopy:
     """Phonopy object of the n x n x 1 supercell of `atoms` with its symmetry-inequivalent displacements.
 
     Always along +u and -u, `displacement` in A: one-sided steps leave the cubic term, 2 cm-1 in WSe2.
     """
-    phonon = Phonopy(
-        to_phonopy(atoms), supercell_matrix=np.diag([n, n, 1]), primitive_matrix="P", symprec=1e-4
-    )
+    phonon = undisplaced(atoms, n)
     phonon.generate_displacements(distance=displacement, is_plusminus=True)
     return phonon
 
@@ -77,6 +89,109 @@ def displaced_forces(phonon: Phonopy, potential: Potential, folder: Path) -> np.
     return np.array(forces)
 
 
+def analytic(atoms: Atoms, n: int, potential: Potential, *, folder: Path) -> Phonopy:
+    """The same as `by_differences` without displacing atoms: second derivatives of the model's energy.
+
+    Exact to rounding for every n: what reaches round the supercell is folded into it. Raises
+    ValueError for a model that `helpers.hessian` does not know.
+    """
+    phonon = undisplaced(atoms, n)
+    # phonopy may list an atom in another cell than `atoms` does; shifts are from where it lists them.
+    found = unfolded(to_ase(phonon.primitive), potential, folder=folder)
+    phonon.force_constants = folded(found, phonon)
+    return phonon
+
+
+def unfolded(atoms: Atoms, potential: Potential, *, folder: Path) -> Hessian:
+    """Force constants of the periodic cell `atoms`, each with the shift of the cell that it reaches to.
+
+    The terms of symmetry-inequivalent atoms are computed, and kept in `folder`/hessian as they come,
+    in a folder for each geometry and model, so that an interrupted run goes on where it stopped.
+    """
+    symmetry = Symmetry(to_phonopy(atoms), symprec=SYMPREC)
+    inequivalent = symmetry.get_independent_atoms().tolist()
+    key = hashlib.sha256(potential.checksum.encode() + atoms.numbers.tobytes())
+    key.update((atoms.positions.round(6) + 0.0).tobytes() + (atoms.cell.array.round(6) + 0.0).tobytes())
+    paths = [folder / "hessian" / key.hexdigest()[:16] / f"{atom:04d}.npz" for atom in inequivalent]
+    layers = None
+    bar = tqdm(inequivalent, desc="Hessian", unit="atom", disable=len(inequivalent) < 10)
+    for atom, path in zip(bar, paths, strict=True):
+        if not path.exists():
+            with single_thread():
+                layers = layers or checked_layers(potential, atoms)
+                term = layers.term(atom)
+            with records.whole_file(path) as temporary, temporary.open("wb") as file:
+                np.savez(file, **vars(term))
+    terms = []
+    for path in paths:
+        with np.load(path) as kept:
+            terms.append(Term(**kept))
+    return Hessian.of(with_equivalent(terms, atoms, symmetry))
+
+
+@contextlib.contextmanager
+def single_thread() -> Iterator[None]:
+    """One thread: a term's tensors are so small that several wait for each other, most of all on a shared CPU."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def checked_layers(potential: Potential, atoms: Atoms) -> Layers:
+    """The model layer by layer; ValueError unless that gives the energy and forces of the model itself."""
+    layers = Layers(potential.calculator.models[0], atoms)
+    expected = evaluate(potential, atoms)
+    errors = {
+        "eV": abs(layers.energy - expected["energy"]) / len(atoms),
+        "eV/A": abs(layers.forces - expected["forces"]).max(),
+    }
+    for unit, error in errors.items():
+        if error > 1e-8:
+            raise ValueError(
+                f"model {potential.name} has parts that helpers.hessian leaves out: without them it is "
+                f'{error:.1e} {unit} per atom from itself; use method = "finite_differences"'
+            )
+    return layers
+
+
+def with_equivalent(terms: list[Term], atoms: Atoms, symmetry: Symmetry) -> Iterator[Term]:
+    """The terms of all atoms from those of the inequivalent ones, rotated."""
+    operations = symmetry.symmetry_operations
+    places, lattice = atoms.get_scaled_positions(wrap=False), atoms.cell.array.T
+    done = set()
+    for term in terms:
+        for rotation, translation, image in zip(
+            operations["rotations"], operations["translations"], symmetry.atomic_permutations, strict=True
+        ):
+            atom = int(image[term.atoms[0]])
+            if atom in done:
+                continue
+            done.add(atom)
+            # The cell that each atom is moved to, from the one that its image is listed in.
+            cells = np.rint(places @ rotation.T + translation - places[image]).astype(int)
+            shifts = term.shifts @ rotation.T + cells[term.atoms]
+            cartesian = lattice @ rotation @ np.linalg.inv(lattice)
+            yield Term(image[term.atoms], shifts, cartesian @ term.matrix @ cartesian.T)
+
+
+def folded(found: Hessian, phonon: Phonopy) -> np.ndarray:
+    """(len(primitive), N, 3, 3) force constants in eV/A^2 between an atom and all images of another."""
+    primitive, supercell = phonon.primitive, phonon.supercell
+    sizes = np.diag(phonon.supercell_matrix)
+    atom_of = np.array([primitive.p2p_map[index] for index in primitive.s2p_map])
+    apart = (supercell.positions - primitive.positions[atom_of]) @ np.linalg.inv(primitive.cell)
+    cells = np.rint(apart).astype(int)
+    index = np.empty((len(primitive), *sizes), dtype=int)
+    index[(atom_of, *(cells % sizes).T)] = np.arange(len(supercell))
+    target = (cells[primitive.p2s_map][found.first] + found.shifts) % sizes
+    matrices = np.zeros((len(primitive), len(supercell), 3, 3))
+    np.add.at(matrices, (found.first, index[(found.second, *target.T)]), found.blocks)
+    return matrices
+
+
 def residuals(phonon: Phonopy) -> dict[str, float]:
     """Largest violation, in eV/A^2, of the acoustic sum rule and of permutation symmetry."""
     matrices = compact_fc_to_full_fc(phonon.primitive, phonon.force_constants)
@@ -100,10 +215,12 @@ def symmetrise(phonon: Phonopy) -> None:
 def save(phonon: Phonopy, folder: Path, *, corrected: bool = False) -> Path:
     """Write cell, displacements and forces as phonopy_params.yaml.xz for `phonopy-load`.
 
-    With `corrected` the force constants too: those that it would compute lack a correction.
+    With `corrected` the force constants too: those that it would compute lack a correction. Where
+    there are no forces to compute them from, they are always written.
     """
+    kept = corrected or phonon.dataset is None
     path = folder / "phonopy_params.yaml.xz"
     with records.whole_file(path) as temporary:
         # phonopy appends the compression's suffix to the name it is given.
-        phonon.save(temporary.with_suffix(""), settings={"force_constants": corrected}, compression="xz")
+        phonon.save(temporary.with_suffix(""), settings={"force_constants": kept}, compression="xz")
     return path
