@@ -53,6 +53,15 @@ def displaced(atoms: Atoms, n: int, displacement: float) -> Phonopy:
     return phonon
 
 
+def of(
+    atoms: Atoms, n: int, potential: Potential, *, method: str, displacement: float, folder: Path
+) -> Phonopy:
+    """`analytic` or `by_differences`, as `method` ('analytic' or 'finite_differences') says."""
+    if method == "analytic":
+        return analytic(atoms, n, potential, folder=folder)
+    return by_differences(atoms, n, potential, displacement=displacement, folder=folder)
+
+
 def by_differences(
     atoms: Atoms, n: int, potential: Potential, *, displacement: float, folder: Path
 ) -> Phonopy:

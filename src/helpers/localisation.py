@@ -46,18 +46,14 @@ def relaxed_defect(run: Any, potential: Potential) -> tuple[Atoms, Defect, Atoms
 
 
 def defective_sheet(run: Any, potential: Potential) -> DefectiveSheet:
-    """The same with the phonons of both; forces too are kept in `run.shared_folder`, and found there."""
-    folder = run.shared_folder
+    """The same with the phonons of both; what they are made from is kept in `run.shared_folder`, and found there."""
     primitive, vacancy, relaxed = relaxed_defect(run, potential)
-    phonon = force_constants.by_differences(
-        relaxed, 1, potential, displacement=run.displacement, folder=folder
-    )
+    how = {"method": run.method, "displacement": run.displacement, "folder": run.shared_folder}
+    phonon = force_constants.of(relaxed, 1, potential, **how)
     residuals = {"before": force_constants.residuals(phonon)}
     force_constants.symmetrise(phonon)
     residuals["after"] = force_constants.residuals(phonon)
-    pristine = force_constants.by_differences(
-        primitive, run.supercell, potential, displacement=run.displacement, folder=folder / "pristine"
-    )
+    pristine = force_constants.of(primitive, run.supercell, potential, **how)
     force_constants.symmetrise(pristine)
     phonons.make_rotationally_invariant(pristine, evaluate(potential, primitive)["stress"])
     return DefectiveSheet(primitive, vacancy, relaxed, phonon, pristine, residuals)

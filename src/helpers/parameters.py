@@ -229,6 +229,7 @@ class Simulation(Run):
     model: str = "wse2-small"
     trust_model: bool = False
     device: Literal["cpu", "cuda"] = "cpu"
+    method: Literal["analytic", "finite_differences"] = "analytic"
     displacement: float = Field(default=0.01, ge=0.001, le=0.05)
     mesh: int = Field(default=36, ge=1, le=200)
     smearing: float = Field(default=0.05, gt=0.0, le=1.0)
