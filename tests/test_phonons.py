@@ -463,6 +463,13 @@ def test_a_band_is_flat_if_its_weight_stays():
     assert localisation.flatness(bands, "local", 6.0, 0.1) == 0.0
 
 
+def test_states_near_a_frequency_are_those_of_the_window():
+    grid = np.linspace(0, 10, 2001)
+    density = np.exp(-0.5 * ((grid - 5) / 0.1) ** 2) / (0.1 * np.sqrt(2 * np.pi))
+    assert localisation.states_near(density, grid, 5.0, 0.1) == pytest.approx(0.6827, abs=1e-3)
+    assert localisation.states_near(density, grid, 5.0 + 0.1003, 0.1) == pytest.approx(0.4767, abs=2e-3)
+
+
 def test_dispersion_is_grimmes_and_fades_with_the_cut(mace, primitive):
     without = potential.evaluate(mace, primitive)
     cuts = [0.0, 5.0, 10.0, 20.0]

@@ -1,7 +1,7 @@
 """Helpers behind the notebooks, one idea a module; each may import those above it in this list.
 
-paths, structures, records, parameters, dataset, reference, training, potential, relaxation,
-force_constants, phonons, localisation, figures.
+paths, structures, records, parameters, dataset, reference, training, potential, relaxation, hessian,
+force_constants, phonons, localisation, ledger, figures.
 """
 
 import os

@@ -12,15 +12,20 @@ lost or cut where a neighbourhood wraps round it. The derivatives of U, which se
 neighbours, come from automatic differentiation.
 """
 
+import contextlib
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from ase import Atoms
-from mace.data.neighborhood import get_neighborhood
-from mace.modules.blocks import RealAgnosticInteractionBlock, RealAgnosticResidualInteractionBlock
 from scipy.sparse import csr_array
+
+# MACE prints a line on import about an accelerator that is not installed.
+with contextlib.redirect_stdout(io.StringIO()):
+    from mace.data.neighborhood import get_neighborhood
+    from mace.modules.blocks import RealAgnosticInteractionBlock, RealAgnosticResidualInteractionBlock
 
 Node = tuple[int, int, int, int]  # an atom of the cell, and the lattice vectors to the cell it lies in
 

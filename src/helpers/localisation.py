@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from phonopy import Phonopy
+from scipy.integrate import cumulative_trapezoid
 from scipy.optimize import curve_fit
 
 from helpers import force_constants, phonons, relaxation, structures
@@ -125,6 +126,12 @@ def flatness(bands: Bands, group: str, frequency: float, window: float) -> float
     near = abs(bands.frequencies - frequency) < window
     share = (bands.shares[group] * near).sum(axis=1)
     return float(share.min() / share[0])
+
+
+def states_near(density: np.ndarray, grid: np.ndarray, frequency: float, window: float) -> float:
+    """Integral of a density (n_grid,) on `grid` (THz) from `frequency` - `window` to `frequency` + `window`."""
+    reached = cumulative_trapezoid(density, grid, initial=0)
+    return float(np.diff(np.interp([frequency - window, frequency + window], grid, reached))[0])
 
 
 @dataclass(frozen=True)
