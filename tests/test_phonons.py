@@ -7,12 +7,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import spglib
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read
 from dftd3.interface import DispersionModel, RationalDampingParam
 from phonopy import Phonopy
+from phonopy.harmonic.force_constants import compact_fc_to_full_fc
 from phonopy.physical_units import get_physical_units
 from scipy.spatial.transform import Rotation
 
@@ -294,6 +296,68 @@ def test_paired_modes_are_partners_whatever_their_order(pristine):
         pairs = phonons.pair(pristine, other, q_point)
         assert (pairs[:, 2] > 0.7).all()
         assert (pairs[:, 1] < pairs[:, 0] + 1e-9).all()
+
+
+def test_degenerate_sets_are_paired_by_the_spaces_they_span(pristine):
+    gamma = phonons.gamma_modes(pristine)
+    turned = gamma.eigenvectors.copy()
+    rotation = Rotation.from_euler("z", 0.7).as_matrix()[:2, :2]
+    for members in gamma.sets:
+        if len(members) == 2:
+            turned[:, :, members] = turned[:, :, members] @ rotation
+    order = np.arange(len(gamma.sets))[::-1]
+    other = phonons.GammaModes(
+        gamma.frequencies + 0.01, turned, [gamma.sets[i] for i in order], [gamma.irreps[i] for i in order]
+    )
+    paired = phonons.pair_sets(gamma, other)
+    assert sum(each.degeneracy for each in paired) == 9
+    for each in paired:
+        assert each.partner_THz - each.frequency_THz == pytest.approx(0.01, abs=1e-6)
+        assert each.overlap == pytest.approx(1.0, abs=1e-6)
+        assert each.motion.sum() == pytest.approx(1.0)
+
+
+def test_constants_of_some_atoms_keep_the_sum_rule_and_the_rest(pristine):
+    ideal = structures.vacancy(force_constants.to_ase(pristine.supercell), "V_Se")
+    full = compact_fc_to_full_fc(pristine.primitive, pristine.force_constants)
+    left = force_constants.of_some(pristine, ideal.kept, ideal.atoms).force_constants
+    assert abs(left.sum(axis=1)).max() < 1e-9
+    assert left[0, 1:] == pytest.approx(full[ideal.kept[0], ideal.kept[1:]])
+    own = full[ideal.kept[0], ideal.kept[0]] + np.delete(full[ideal.kept[0]], ideal.kept, axis=0)[0]
+    assert left[0, 0] == pytest.approx(own, abs=1e-9)
+
+
+def test_the_vacancy_of_the_reference_was_not_trained_on():
+    """No frame of that cell comes within 0.005 A (root mean square) of it, whatever its orientation."""
+    relaxed = read(paths.REFERENCE / "vacancy_3x3.xyz")
+    rotations = spglib.get_symmetry(
+        (relaxed.cell.array, relaxed.get_scaled_positions(), relaxed.numbers), 1e-3
+    )
+    frames = [
+        atoms
+        for atoms in dataset.read(paths.DATA / "wse2_gpaw.xyz")
+        if len(atoms) == len(relaxed) and dataset.kind(atoms) == "vacancy_3x3"
+    ]
+    assert len(frames) == 18 and len(rotations["rotations"]) == 6
+    places = relaxed.get_scaled_positions()
+    for atoms in frames:
+        # The frames' vacancy may stand elsewhere in its cell: try every shift of the lattice of W.
+        shifts = [(i / 3, j / 3, 0) for i in range(3) for j in range(3)]
+        distances = [
+            matched(atoms, places @ rotation.T + translation + shift)
+            for rotation, translation in zip(rotations["rotations"], rotations["translations"], strict=True)
+            for shift in shifts
+        ]
+        assert min(distances) > 0.005
+
+
+def matched(atoms, scaled) -> float:
+    """Root mean square distance in A of `atoms` from the nearest of the places `scaled`, after a shift."""
+    apart = atoms.get_scaled_positions()[:, None] - scaled[None]
+    apart = (apart - np.round(apart)) @ atoms.cell.array
+    nearest = np.linalg.norm(apart, axis=2).argmin(axis=1)
+    moved = apart[np.arange(len(atoms)), nearest]
+    return float(np.sqrt(((moved - moved.mean(axis=0)) ** 2).sum(axis=1).mean()))
 
 
 def test_elastic_constants_are_those_of_our_dft(mace, primitive):

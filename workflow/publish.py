@@ -20,6 +20,7 @@ FIGURES = {
     "00_lattice_dynamics/densities": "densities",
     "03_evaluation/parity": "parity",
     "03_evaluation/errors_by_distance": "errors_by_distance",
+    "03_evaluation/vacancy_modes": "vacancy_modes_3x3",
     "04_pristine/bands": "fig_4_1_pristine_bands",
     "04_pristine/projected_dos": "fig_4_2_projected_dos",
     "04_pristine/flexural": "flexural_branch",
@@ -58,6 +59,7 @@ NUMBERS = [
          f"phonon_mean_absolute_error_per_cm/{q}", "{:.1f} cm⁻¹")
         for q in "ΓMK"
     ],
+    ("Modes of the vacancy in 3×3, model against DFT, mean absolute", "03_evaluation", "vacancy_modes/model/mean_absolute_per_cm", "{:.1f} cm⁻¹"),
     ("The three W of a 3×3 vacancy move inwards, DFT", "03_evaluation", "vacancy/DFT/inward_A", "{:.3f} Å"),
     ("The three W of a 3×3 vacancy move inwards, model", "03_evaluation", "vacancy/MACE/inward_A", "{:.3f} Å"),
     ("C11, relaxed ions", "03_evaluation", "sheet/C11_N_per_m", "{:.0f} N/m"),

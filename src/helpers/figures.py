@@ -18,7 +18,7 @@ from matplotlib.ticker import LogLocator, PercentFormatter
 from helpers import dataset, records
 from helpers.localisation import ENHANCEMENT, Continued, Decay, Mode
 from helpers.parameters import Run
-from helpers.phonons import PER_CM, Bands, Flexural
+from helpers.phonons import PER_CM, Bands, Flexural, PairedSet
 from helpers.structures import Defect
 
 # Okabe and Ito's colours: told apart by the colour-blind and, with the line styles, in grey print.
@@ -526,6 +526,29 @@ def errors_by_distance(rows: dict[str, dict[float, float]], width: float) -> Fig
         axes.plot(middle, row.values(), line, marker=marker, color=colour, markerfacecolor="none", label=name)
     axes.set(xlabel="distance from the empty site (Å)", ylabel="force RMSE (meV/Å)", ylim=(0, None))
     axes.legend()
+    return figure
+
+
+def paired_modes(pairs: dict[str, list[PairedSet]], atoms: np.ndarray) -> Figure:
+    """Deviation (cm-1) of each mode's partner from it, against its frequency (THz), for each label.
+
+    Area by the motion of `atoms`; modes whose partner overlaps by less than half are crosses.
+    """
+    figure, axes = new(6.3, 3.4)
+    for (name, found), colour, marker in zip(pairs.items(), COLOURS, MARKERS, strict=False):
+        for certain in (True, False):
+            chosen = [each for each in found if (each.overlap > 0.5) == certain]
+            axes.scatter(
+                [each.frequency_THz for each in chosen],
+                [(each.partner_THz - each.frequency_THz) * PER_CM for each in chosen],
+                s=[12 + 150 * each.motion[atoms].sum() for each in chosen],
+                **({"facecolor": "none", "edgecolor": colour, "marker": marker} if certain else {"color": colour, "marker": "x"}),
+                label=name + ("" if certain else ", overlap below one half"),
+            )  # fmt: skip
+    axes.axhline(0.0, color="black", linewidth=0.8, zorder=0)
+    axes.set(xlabel="frequency, DFT (THz)", ylabel="deviation from DFT (cm$^{-1}$)")
+    figure.legend(loc="outside lower center", ncols=2)
+    per_cm_above(axes)
     return figure
 
 

@@ -201,6 +201,20 @@ def folded(found: Hessian, phonon: Phonopy) -> np.ndarray:
     return matrices
 
 
+def of_some(phonon: Phonopy, kept: np.ndarray, atoms: Atoms) -> Phonopy:
+    """Phonopy object of `atoms` with the force constants that `phonon` has between its atoms `kept`.
+
+    Only the self terms change, to keep the acoustic sum rule. With all atoms but one this is what
+    pristine force constants say of a vacancy.
+    """
+    matrices = compact_fc_to_full_fc(phonon.primitive, phonon.force_constants)[np.ix_(kept, kept)]
+    each = np.arange(len(kept))
+    matrices[each, each] -= matrices.sum(axis=1)
+    left = undisplaced(atoms, 1)
+    left.force_constants = matrices
+    return left
+
+
 def residuals(phonon: Phonopy) -> dict[str, float]:
     """Largest violation, in eV/A^2, of the acoustic sum rule and of permutation symmetry."""
     matrices = compact_fc_to_full_fc(phonon.primitive, phonon.force_constants)

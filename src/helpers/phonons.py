@@ -192,6 +192,47 @@ def pair(phonon: Phonopy, other: Phonopy, q_point: np.ndarray) -> np.ndarray:
     return np.stack([frequencies[0], frequencies[1][theirs], overlaps[mine, theirs]], axis=1)
 
 
+@dataclass(frozen=True)
+class PairedSet:
+    """A set of modes at Gamma that are degenerate by symmetry, and its partner elsewhere."""
+
+    irrep: str
+    degeneracy: int
+    frequency_THz: float
+    partner_THz: float
+    overlap: float  # 1 if the two sets span the same space
+    motion: np.ndarray  # (n_atoms,) |e|^2 of the set, averaged over it
+
+
+def pair_sets(gamma: GammaModes, other: GammaModes) -> list[PairedSet]:
+    """Each degenerate set of `gamma` with the set of `other`, of the same cell and irrep, that suits it.
+
+    Partners are chosen so that the overlaps of the spaces have the largest sum, in each irrep.
+    """
+    paired = []
+    for irrep in dict.fromkeys(gamma.irreps):
+        mine, theirs = (
+            [members for members, label in zip(each.sets, each.irreps, strict=True) if label == irrep]
+            for each in (gamma, other)
+        )
+        vectors, others = (
+            [each.eigenvectors[:, :, members].reshape(-1, len(members)) for members in sets]
+            for each, sets in ((gamma, mine), (other, theirs))
+        )
+        overlaps = np.array(
+            [[(abs(one.conj().T @ two) ** 2).sum() / one.shape[1] for two in others] for one in vectors]
+        )
+        for i, j in zip(*linear_sum_assignment(-overlaps), strict=True):
+            motion = (abs(gamma.eigenvectors[:, :, mine[i]]) ** 2).sum(axis=1).mean(axis=1)
+            frequency, partner = gamma.frequencies[mine[i]].mean(), other.frequencies[theirs[j]].mean()
+            paired.append(
+                PairedSet(
+                    irrep, len(mine[i]), float(frequency), float(partner), float(overlaps[i, j]), motion
+                )
+            )
+    return sorted(paired, key=lambda each: each.frequency_THz)
+
+
 def thermal(phonon: Phonopy, mesh: int, temperatures: np.ndarray) -> dict[str, np.ndarray]:
     """Free energy (eV) and heat capacity (k_B) per primitive cell at `temperatures` (K).
 
