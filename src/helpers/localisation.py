@@ -1,5 +1,6 @@
 """Phonons beside a defect: the cell with its pristine twin, weights, participation ratios, radial shells."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,10 +11,11 @@ from scipy.integrate import cumulative_trapezoid
 from scipy.optimize import curve_fit
 
 from helpers import force_constants, phonons, relaxation, structures
-from helpers.phonons import Bands, GammaModes, Groups, Spectrum
+from helpers.phonons import GammaModes, Groups, Spectrum
 from helpers.potential import Potential, evaluate
 from helpers.structures import Defect
 
+WINDOW = 0.05  # THz, to either side: what counts as one frequency
 ENHANCEMENT = 5.0  # weight x N / (atoms at the defect) from which a mode counts as localised
 
 
@@ -117,17 +119,6 @@ def localised(modes: list[Mode]) -> list[Mode]:
     return [mode for mode in modes if mode.enhancement >= ENHANCEMENT]
 
 
-def flatness(bands: Bands, group: str, frequency: float, window: float) -> float:
-    """How much of a mode at Gamma stays in its place along the path: 1 for a flat band, 0 if it leaves.
-
-    The share of `group` in all modes within `window` (THz) of `frequency`, the smallest on the path
-    over the one at Gamma, where the path begins.
-    """
-    near = abs(bands.frequencies - frequency) < window
-    share = (bands.shares[group] * near).sum(axis=1)
-    return float(share.min() / share[0])
-
-
 def states_near(density: np.ndarray, grid: np.ndarray, frequency: float, window: float) -> float:
     """Integral of a density (n_grid,) on `grid` (THz) from `frequency` - `window` to `frequency` + `window`."""
     reached = cumulative_trapezoid(density, grid, initial=0)
@@ -136,65 +127,101 @@ def states_near(density: np.ndarray, grid: np.ndarray, frequency: float, window:
 
 @dataclass(frozen=True)
 class Continued:
-    """What a mode of one cell has become in another: medians over the states that hold its pattern there."""
+    """What a mode of one cell has become in another.
 
-    frequency_THz: float
+    There its pattern is spread over states; `atoms` and `weights` are those of the part of it that lies
+    within WINDOW of the median frequency. A state of the sheet that happens to lie close by mixes with a
+    localised mode, but the sum of the two, weighted by the amplitudes of the pattern, does not know it.
+    """
+
+    frequency_THz: float  # median
     width_THz: float  # between the quartiles
-    atoms: float  # participation ratio x N
+    share: float  # of the pattern, within WINDOW of the median
+    atoms: float  # that take part: participation ratio x N
     weights: dict[str, float]  # of groups of atoms
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def continued(
-    gamma: GammaModes, sets: list[int], defect: Defect, sheet: DefectiveSheet, mesh: int, groups: Groups
-) -> list[Continued]:
-    """Where the degenerate `sets` of modes of the cell of `defect` are found in `sheet`, on a mesh x mesh grid.
+@dataclass(frozen=True)
+class Patterns:
+    """Modes at Gamma of a cell with a defect, each degenerate set as a pattern round the empty site.
 
-    The pattern of a mode is its eigenvector on the atoms round the empty site, out to half the smaller
-    cell's lattice constant in the plane, brought to unit norm. |<pattern|e>|^2 says how much of it each
-    state of `sheet` holds (averaged over a degenerate set), and these add up to 1 at every q.
-    `groups` are of atoms of `sheet`.
-    A localised mode is a single state in any cell; a resonance is spread over more the larger it is.
+    Out to half the cell's lattice constant in the plane, and brought to unit norm.
     """
-    reach = min(each.cell.lengths()[0] for each in (defect.atoms, sheet.relaxed)) / 2
-    inner = np.flatnonzero(np.linalg.norm(defect.from_site[:, :2], axis=1) < reach - 0.1)
-    there = sheet.vacancy
-    apart = np.linalg.norm(defect.from_site[inner, None] - there.from_site[None], axis=2)
-    same = apart.argmin(axis=1)
-    # The two are cut from sheets of the same lattice constant: the ideal places coincide.
-    assert apart.min(axis=1).max() < 0.01, "the two cells do not have the same ideal places"
-    patterns = [gamma.eigenvectors[inner][:, :, gamma.sets[each]] for each in sets]
-    patterns = [pattern / np.linalg.norm(pattern) for pattern in patterns]
 
+    vectors: list[np.ndarray]  # [set] (n_inner, 3, degeneracy)
+    from_site: np.ndarray  # (n_inner, 3) A
+
+    @classmethod
+    def of(cls, gamma: GammaModes, sets: list[int], defect: Defect) -> "Patterns":
+        reach = defect.atoms.cell.lengths()[0] / 2
+        inner = np.flatnonzero(np.linalg.norm(defect.from_site[:, :2], axis=1) < reach - 0.1)
+        vectors = [gamma.eigenvectors[inner][:, :, gamma.sets[each]] for each in sets]
+        return cls([each / np.linalg.norm(each) for each in vectors], defect.from_site[inner])
+
+    def amplitudes(
+        self, sheet: DefectiveSheet, q_points: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, list[np.ndarray], np.ndarray]]:
+        """At each q of a cell: its frequencies, [set] (degeneracy, n_modes) <e|pattern>, eigenvectors.
+
+        The squares of a set's amplitudes add up to 1. Eigenvectors (N, 3, n_modes).
+        """
+        there = sheet.vacancy
+        apart = np.linalg.norm(self.from_site[:, None] - there.from_site[None], axis=2)
+        same = apart.argmin(axis=1)
+        # The two are cut from sheets of the same lattice constant: the ideal places coincide.
+        assert apart.min(axis=1).max() < 0.01, "the two cells do not have the same ideal places"
+        reciprocal = 2 * np.pi * np.linalg.inv(sheet.phonon.primitive.cell).T
+        for q_point in q_points:
+            sheet.phonon.run_qpoints([q_point], with_eigenvectors=True)
+            vectors = sheet.phonon.qpoints.eigenvectors[0]
+            vectors = vectors.reshape(-1, 3, vectors.shape[1])
+            # From phonopy's phases, which belong to atoms of one cell, to the atoms round the site.
+            phases = np.exp(1j * there.from_site[same] @ (q_point @ reciprocal))
+            around = (vectors[same] * phases[:, None, None]).conj()
+            found = [np.einsum("iam,iag->gm", around, each) for each in self.vectors]
+            yield sheet.phonon.qpoints.frequencies[0], found, vectors
+
+
+def continued(patterns: Patterns, sheet: DefectiveSheet, mesh: int, groups: Groups) -> list[Continued]:
+    """Where `patterns` are found in `sheet`, on a mesh x mesh grid; `groups` are of atoms of `sheet`."""
     sheet.phonon.init_mesh([mesh, mesh, 1], is_gamma_center=True)
-    reciprocal = 2 * np.pi * np.linalg.inv(sheet.phonon.primitive.cell).T
-    frequencies, held, atoms, weights = [], [], [], []
-    for q_point, multiplicity in zip(sheet.phonon.mesh.qpoints, sheet.phonon.mesh.weights, strict=True):
-        sheet.phonon.run_qpoints([q_point], with_eigenvectors=True)
-        vectors = sheet.phonon.qpoints.eigenvectors[0]
-        vectors = vectors.reshape(-1, 3, vectors.shape[1])
-        # Averaged over what is degenerate, as in `defect_modes`.
-        level = np.cumsum(np.diff(sheet.phonon.qpoints.frequencies[0], prepend=0.0) > 1e-5)
-        members = level[:, None] == level
-        motion = (abs(vectors) ** 2).sum(axis=1) @ (members / members.sum(axis=0))
-        # From phonopy's phases, which belong to atoms of one cell, to the atoms round the site.
-        phases = np.exp(1j * there.from_site[same] @ (q_point @ reciprocal))
-        around = vectors[same] * phases[:, None, None]
-        overlaps = [(abs(np.einsum("iag,iam->gm", each, around)) ** 2).sum(axis=0) for each in patterns]
-        held.append(multiplicity * np.reshape(overlaps, (len(patterns), vectors.shape[2])))
-        frequencies.append(sheet.phonon.qpoints.frequencies[0])
-        weights.append([motion[members].sum(axis=0) for members in groups.values()])
-        atoms.append(len(motion) * participation_ratio(motion))
-    held = np.concatenate(held, axis=1)
-    frequencies, atoms, weights = (np.concatenate(each, axis=-1) for each in (frequencies, atoms, weights))
+    multiplicities = sheet.phonon.mesh.weights / sheet.phonon.mesh.weights.sum()
+    states = list(patterns.amplitudes(sheet, sheet.phonon.mesh.qpoints))
+    frequencies = np.concatenate([each for each, _, _ in states])
     found = []
-    for shares in held:
-        lower, frequency, upper = (quantile(frequencies, shares, share) for share in (0.25, 0.5, 0.75))
-        weight = {name: quantile(each, shares, 0.5) for name, each in zip(groups, weights, strict=True)}
-        found.append(Continued(frequency, upper - lower, quantile(atoms, shares, 0.5), weight))
+    for number in range(len(patterns.vectors)):
+        shares = [
+            multiplicity * (abs(amplitudes[number]) ** 2).sum(axis=0)
+            for multiplicity, (_, amplitudes, _) in zip(multiplicities, states, strict=True)
+        ]
+        lower, middle, upper = (
+            quantile(frequencies, np.concatenate(shares), share) for share in (0.25, 0.5, 0.75)
+        )
+        motion = np.zeros(len(sheet.relaxed))
+        for multiplicity, (levels, amplitudes, vectors) in zip(multiplicities, states, strict=True):
+            near = abs(levels - middle) < WINDOW
+            projected = vectors[:, :, near] @ amplitudes[number][:, near].T
+            motion += multiplicity * (abs(projected) ** 2).sum(axis=(1, 2))
+        share, motion = float(motion.sum()), motion / motion.sum()
+        weights = {name: float(motion[atoms].sum()) for name, atoms in groups.items()}
+        atoms = float(len(motion) * participation_ratio(motion))
+        found.append(Continued(middle, upper - lower, share, atoms, weights))
     return found
+
+
+def flatness(
+    patterns: Patterns, frequencies: list[float], sheet: DefectiveSheet, q_points: np.ndarray
+) -> list[float]:
+    """The least part of each pattern that stays within WINDOW of its frequency at Gamma (THz), at any of `q_points`."""
+    least = np.ones(len(frequencies))
+    for levels, amplitudes, _ in patterns.amplitudes(sheet, q_points):
+        for number, frequency in enumerate(frequencies):
+            near = abs(levels - frequency) < WINDOW
+            least[number] = min(least[number], (abs(amplitudes[number][:, near]) ** 2).sum())
+    return least.tolist()
 
 
 def quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
@@ -204,16 +231,16 @@ def quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
     return float(values[order][np.searchsorted(reached, share * reached[-1])])
 
 
-def character(first: Continued, last: Continued, smearing: float) -> str:
+def character(first: Continued, last: Continued) -> str:
     """'localised', 'resonance' or 'undecided': what a mode of a small cell (`first`) is by a larger one (`last`).
 
-    A resonance is spread in frequency over more than `smearing` (THz). A localised mode keeps its frequency
-    and takes in no more than 1.2 times the atoms. What has one frequency but takes in more atoms is undecided:
-    it reaches farther than the small cell, or is a narrow resonance.
+    Of a resonance less than 0.8 lies within WINDOW of one frequency, in either cell. A localised mode keeps
+    its frequency within WINDOW and takes in no more than 1.2 times the atoms. What is sharp but takes in
+    more atoms is undecided: it reaches farther than the small cell, or is a resonance narrower than WINDOW.
     """
-    if max(first.width_THz, last.width_THz) > smearing:
+    if min(first.share, last.share) < 0.8:
         return "resonance"
-    stays = abs(last.frequency_THz - first.frequency_THz) < smearing
+    stays = abs(last.frequency_THz - first.frequency_THz) < WINDOW
     return "localised" if stays and last.atoms < 1.2 * first.atoms else "undecided"
 
 
