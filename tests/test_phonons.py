@@ -458,12 +458,16 @@ def chain_with_an_impurity(n: int, mass_ratio: float) -> localisation.DefectiveS
     return localisation.DefectiveSheet(atoms[:1], defect, atoms, phonon, phonon, {})
 
 
-def followed(small: localisation.DefectiveSheet, large: localisation.DefectiveSheet, mesh: int, index: int):
-    frequencies, vectors = np.linalg.eigh(
-        small.phonon.run_qpoints([[0, 0, 0]], with_dynamical_matrices=True).dynamical_matrices[0].real
-    )
+def pattern(sheet: localisation.DefectiveSheet, index: int) -> localisation.Patterns:
+    """Of the mode at Gamma with that place among the eigenvalues."""
+    matrix = sheet.phonon.run_qpoints([[0, 0, 0]], with_dynamical_matrices=True).dynamical_matrices[0]
+    frequencies, vectors = np.linalg.eigh(matrix.real)
     modes = phonons.GammaModes(frequencies, vectors.reshape(-1, 3, len(frequencies)), [[index]], ["A1"])
-    return localisation.continued(modes, [0], small.vacancy, large, mesh, {"local": large.vacancy.local})[0]
+    return localisation.Patterns.of(modes, [0], sheet.vacancy)
+
+
+def followed(small: localisation.DefectiveSheet, large: localisation.DefectiveSheet, mesh: int, index: int):
+    return localisation.continued(pattern(small, index), large, mesh, {"local": large.vacancy.local})[0]
 
 
 def test_a_light_impurity_binds_a_mode_and_a_heavy_one_only_a_resonance():
@@ -474,7 +478,7 @@ def test_a_light_impurity_binds_a_mode_and_a_heavy_one_only_a_resonance():
     top = 2 * np.sqrt(5.0 / light[0].relaxed.get_masses()[0]) * get_physical_units().DefaultToTHz
     assert last.frequency_THz == pytest.approx(top / np.sqrt(1 - 0.5**2), rel=1e-6)
     assert last.width_THz < 1e-6 and first.width_THz < 0.05
-    assert localisation.character(first, last, 0.05) == "localised"
+    assert localisation.character(first, last) == "localised"
     # Its amplitudes fall by r = (1 - e) / (1 + e) = -1/3 from neighbour to neighbour; all but the light one
     # of mass M: weights 0.5 and r^2k.
     weights = np.array([0.5] + [9.0**-k for k in range(1, 20) for _ in range(2)])
@@ -483,9 +487,27 @@ def test_a_light_impurity_binds_a_mode_and_a_heavy_one_only_a_resonance():
     heavy = [chain_with_an_impurity(n, 2.0) for n in (9, 45)]
     mode = 3 * 9 - 3  # within the band
     first, last = followed(heavy[0], heavy[0], 5, mode), followed(heavy[0], heavy[1], 1, mode)
-    assert localisation.character(first, last, 0.05) == "resonance"
-    farther = dataclasses.replace(first, width_THz=0.0, atoms=last.atoms)
-    assert localisation.character(dataclasses.replace(first, width_THz=0.0), farther, 0.05) == "undecided"
+    assert localisation.character(first, last) == "resonance"
+    # A sharp mode that takes in more atoms is neither.
+    sharp, farther = (
+        dataclasses.replace(first, share=0.9),
+        dataclasses.replace(first, share=0.9, atoms=2 * first.atoms),
+    )
+    assert localisation.character(sharp, farther) == "undecided"
+
+
+def test_a_mode_that_mixes_with_a_state_close_by_is_still_itself():
+    """A second, equal impurity far away splits the bound mode into two that are spread over both."""
+    small, large = chain_with_an_impurity(9, 0.5), chain_with_an_impurity(45, 0.5)
+    alone = followed(small, large, 1, -1)
+    masses = large.relaxed.get_masses()
+    masses[0] *= 0.5
+    large.relaxed.set_masses(masses)
+    phonon = Phonopy(force_constants.to_phonopy(large.relaxed), np.eye(3, dtype=int), primitive_matrix="P")
+    phonon.force_constants = large.phonon.force_constants
+    mixed = followed(small, dataclasses.replace(large, phonon=phonon), 1, -1)
+    assert mixed.atoms == pytest.approx(alone.atoms, rel=1e-3)
+    assert mixed.share == pytest.approx(alone.share, rel=1e-3)
 
 
 def test_a_cell_at_many_wave_vectors_is_the_larger_cell_at_one():
@@ -519,19 +541,23 @@ def test_folded_frequencies_are_those_of_the_larger_cell():
     assert np.repeat(np.sort(expected, axis=1)[:, -3:], 3, axis=1) == pytest.approx(found[:, -9:], abs=1e-6)
 
 
-def test_a_band_is_flat_if_its_weight_stays():
-    frequencies = np.array([[5.0, 6.0], [5.0, 6.5], [5.05, 7.0]])
-    shares = {"local": np.array([[0.4, 0.3], [0.3, 0.3], [0.2, 0.3]])}
-    bands = phonons.Bands(np.zeros((3, 3)), np.ones(3) / 3, frequencies, shares)
-    assert localisation.flatness(bands, "local", 5.0, 0.1) == pytest.approx(0.5)
-    assert localisation.flatness(bands, "local", 6.0, 0.1) == 0.0
+def test_a_bound_mode_is_flat_and_a_mode_of_the_band_is_not():
+    sheet = chain_with_an_impurity(9, 0.5)
+    q_points = np.array([[0.0, 0.0, 0.0], [0.25, 0.0, 0.0], [0.5, 0.0, 0.0]])
+    frequencies = sheet.phonon.run_qpoints(q_points).frequencies[0]
+    bound, band = (
+        localisation.flatness(pattern(sheet, index), [frequencies[index]], sheet, q_points)[0]
+        for index in (-1, -4)
+    )
+    assert bound > 0.99 and band < 0.5
 
 
-def test_states_near_a_frequency_are_those_of_the_window():
+def test_contrast_counts_states_near_a_frequency():
     grid = np.linspace(0, 10, 2001)
     density = np.exp(-0.5 * ((grid - 5) / 0.1) ** 2) / (0.1 * np.sqrt(2 * np.pi))
-    assert localisation.states_near(density, grid, 5.0, 0.1) == pytest.approx(0.6827, abs=1e-3)
-    assert localisation.states_near(density, grid, 5.0 + 0.1003, 0.1) == pytest.approx(0.4767, abs=2e-3)
+    even = np.full_like(grid, 1.0)
+    # 0.6827 of a Gaussian lies within one standard deviation; 0.2 of the even density.
+    assert localisation.contrast(density, even, grid, 5.0) == pytest.approx(0.6827 / 0.2, rel=1e-3)
 
 
 def test_dispersion_is_grimmes_and_fades_with_the_cut(mace, primitive):

@@ -119,10 +119,14 @@ def localised(modes: list[Mode]) -> list[Mode]:
     return [mode for mode in modes if mode.enhancement >= ENHANCEMENT]
 
 
-def states_near(density: np.ndarray, grid: np.ndarray, frequency: float, window: float) -> float:
-    """Integral of a density (n_grid,) on `grid` (THz) from `frequency` - `window` to `frequency` + `window`."""
-    reached = cumulative_trapezoid(density, grid, initial=0)
-    return float(np.diff(np.interp([frequency - window, frequency + window], grid, reached))[0])
+def contrast(density: np.ndarray, other: np.ndarray, grid: np.ndarray, frequency: float) -> float:
+    """States of `density` (n_grid,) over those of `other`, within two WINDOWs of `frequency` (THz)."""
+    edges = [frequency - 2 * WINDOW, frequency + 2 * WINDOW]
+    states = [
+        np.diff(np.interp(edges, grid, cumulative_trapezoid(each, grid, initial=0)))[0]
+        for each in (density, other)
+    ]
+    return float(states[0] / states[1])
 
 
 @dataclass(frozen=True)
