@@ -104,6 +104,13 @@ def test_an_unknown_defect_or_formula_is_named():
             structures.monolayer(formula, 3.32, 3.36)
 
 
+def test_the_atom_across_a_thin_sheet_is_not_a_neighbour_of_the_vacancy():
+    sheet = structures.supercell(structures.monolayer("MoS2", 3.7, 2.4), 4)
+    vacancy = structures.vacancy(sheet, "V_S")
+    assert list(vacancy.atoms.symbols[vacancy.neighbours]) == ["Mo"] * 3
+    assert list(vacancy.atoms.symbols[vacancy.across]) == ["S"]
+
+
 @pytest.fixture
 def shipped(tmp_path, monkeypatch):
     """A copy of data/models to damage."""

@@ -231,6 +231,12 @@ def test_a_cell_that_does_not_converge_is_refused(mace, monkeypatch):
         relaxation.relax(start, mace, hold_symmetry=True, relax_cell=True)
 
 
+def test_a_cell_that_the_model_does_not_know_is_refused(mace):
+    start = structures.monolayer("WSe2", 3.9, 3.36)
+    with pytest.raises(RuntimeError, match="relaxes from 3.90 to 3.32 A: the model does not know"):
+        relaxation.relax(start, mace, hold_symmetry=True, relax_cell=True)
+
+
 def test_vacancy_relaxes_inwards_and_comes_back_to_its_symmetry(mace, primitive):
     """Neutral V_Se keeps C3v, and the W move inwards by about 0.1 A (DFT of the 3x3 cell)."""
     vacancy = structures.vacancy(structures.supercell(primitive, 3), "V_Se")

@@ -33,7 +33,8 @@ def relax(
     In `folder` the result is kept, and found there when the same is asked for again.
 
     `hold_symmetry` keeps the space group that `atoms` has. `relax_cell` also brings the in-plane
-    stress to zero; the height of the cell stays. Raises RuntimeError when it does not converge.
+    stress to zero; the height of the cell stays. Raises RuntimeError when it does not converge, or
+    to a cell more than a tenth larger or smaller than that of `atoms`.
     """
     start = [
         potential.checksum, hold_symmetry, relax_cell, FORCE_TOLERANCE,
@@ -62,6 +63,12 @@ def relax(
         )
     relaxed.set_constraint()
     relaxed.calc = None
+    before, after = atoms.cell.lengths()[0], relaxed.cell.lengths()[0]
+    if abs(after / before - 1) > 0.1:
+        raise RuntimeError(
+            f"the cell of {relaxed.symbols} relaxes from {before:.2f} to {after:.2f} A: the model does not know "
+            "this sheet, or lattice_constant is far from where it should start"
+        )
     if kept:
         with records.whole_file(kept) as temporary:
             write(temporary, relaxed)

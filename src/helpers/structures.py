@@ -60,7 +60,7 @@ class Defect:
     pristine: Atoms
     site: np.ndarray  # (3,) ideal position of the missing atom, A
     kept: np.ndarray  # (N,) index in `pristine` of each atom
-    neighbours: np.ndarray  # the nearest shell round the site
+    neighbours: np.ndarray  # the nearest shell of the other species round the site
     across: np.ndarray  # the atom of the missing species below or above it, none for a metal
 
     @property
@@ -109,7 +109,8 @@ def vacancy(pristine: Atoms, name: str) -> Defect:
     kept = np.delete(np.arange(len(pristine)), removed)
     atoms = pristine[kept]
     vectors, lengths = get_distances(site, atoms.positions, cell=atoms.cell, pbc=True)
-    lengths = lengths[0]
+    # A thin sheet has the atom across the plane as near as the others: it is not one of them.
+    lengths = np.where(atoms.symbols == species, np.inf, lengths[0])
     same_column = np.linalg.norm(vectors[0][:, :2], axis=1) < 0.1
     return Defect(
         name=name,
