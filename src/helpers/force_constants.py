@@ -14,7 +14,7 @@ from phonopy.structure.atoms import PhonopyAtoms
 from phonopy.structure.symmetry import Symmetry
 from tqdm import tqdm
 
-from helpers import records
+from helpers import hessian, records
 from helpers.hessian import Hessian, Layers, Term
 from helpers.potential import Potential, evaluate
 
@@ -115,11 +115,12 @@ def unfolded(atoms: Atoms, potential: Potential, *, folder: Path) -> Hessian:
     """Force constants of the periodic cell `atoms`, each with the shift of the cell that it reaches to.
 
     The terms of symmetry-inequivalent atoms are computed, and kept in `folder`/hessian as they come,
-    in a folder for each geometry and model, so that an interrupted run goes on where it stopped.
+    in a folder for each geometry, model and helpers.hessian, so that an interrupted run goes on.
     """
     symmetry = Symmetry(to_phonopy(atoms), symprec=SYMPREC)
     inequivalent = symmetry.get_independent_atoms().tolist()
-    key = hashlib.sha256(potential.checksum.encode() + atoms.numbers.tobytes())
+    key = hashlib.sha256(Path(hessian.__file__).read_bytes() + potential.checksum.encode())
+    key.update(atoms.numbers.tobytes())
     key.update((atoms.positions.round(6) + 0.0).tobytes() + (atoms.cell.array.round(6) + 0.0).tobytes())
     paths = [folder / "hessian" / key.hexdigest()[:16] / f"{atom:04d}.npz" for atom in inequivalent]
     layers = None
