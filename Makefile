@@ -18,8 +18,8 @@ all: .venv/ready
 	@echo "The report is results/report/index.html"
 
 test: .venv/ready
-	.venv/bin/python -m ruff check src tests workflow
-	.venv/bin/python -m ruff format --check src tests workflow
+	.venv/bin/python -m ruff check src tests workflow benchmarks
+	.venv/bin/python -m ruff format --check src tests workflow benchmarks
 	.venv/bin/python -m pytest
 
 lock: .venv/ready

@@ -87,7 +87,7 @@ def test_a_damaged_list_of_claims_is_refused_with_its_place(tmp_path):
         "holds_if": [{"quantity": "q", "place": "p", "relation": "~", "value": 1}],
     }
     path.write_text(json.dumps([entry]))
-    with pytest.raises(ValueError, match="at holds_if/0/relation, not '~'"):
+    with pytest.raises(ValueError, match="claims.json, claim 1: .* at holds_if/0/relation, not '~'"):
         ledger.read(path)
     entry["holds_if"] = []
     path.write_text(json.dumps([entry]))

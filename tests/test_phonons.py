@@ -336,25 +336,23 @@ def test_constants_of_some_atoms_keep_the_sum_rule_and_the_rest(pristine):
 def test_the_vacancy_of_the_reference_was_not_trained_on():
     """No frame of that cell comes within 0.005 A (root mean square) of it, whatever its orientation."""
     relaxed = read(paths.REFERENCE / "vacancy_3x3.xyz")
-    rotations = spglib.get_symmetry(
-        (relaxed.cell.array, relaxed.get_scaled_positions(), relaxed.numbers), 1e-3
-    )
+    cell = relaxed.cell.array
+    lattice = structures.monolayer("WSe2", 3.3143, 3.362).repeat((3, 3, 1))
+    sheet = spglib.get_symmetry((cell, lattice.get_scaled_positions(), lattice.numbers), 1e-3)
     frames = [
         atoms
         for atoms in dataset.read(paths.DATA / "wse2_gpaw.xyz")
         if len(atoms) == len(relaxed) and dataset.kind(atoms) == "vacancy_3x3"
     ]
-    assert len(frames) == 18 and len(rotations["rotations"]) == 6
+    assert len(frames) == 18 and len(sheet["rotations"]) == 12 * 9  # D3h, nine sites for the vacancy
     places = relaxed.get_scaled_positions()
+    images = [
+        places @ rotation.T + translation
+        for rotation, translation in zip(sheet["rotations"], sheet["translations"], strict=True)
+    ]
+    assert min(matched(relaxed, image) for image in images) < 1e-6
     for atoms in frames:
-        # The frames' vacancy may stand elsewhere in its cell: try every shift of the lattice of W.
-        shifts = [(i / 3, j / 3, 0) for i in range(3) for j in range(3)]
-        distances = [
-            matched(atoms, places @ rotation.T + translation + shift)
-            for rotation, translation in zip(rotations["rotations"], rotations["translations"], strict=True)
-            for shift in shifts
-        ]
-        assert min(distances) > 0.005
+        assert min(matched(atoms, image) for image in images) > 0.005
 
 
 def matched(atoms, scaled) -> float:
@@ -545,6 +543,21 @@ def test_folded_frequencies_are_those_of_the_larger_cell():
     found = phonons.folded(primitive, 3, q_points)
     expected = phonons.spectrum(three.phonon, q_points, np.ones(2) / 2).frequencies
     assert np.repeat(np.sort(expected, axis=1)[:, -3:], 3, axis=1) == pytest.approx(found[:, -9:], abs=1e-6)
+
+
+def test_equivalent_atoms_take_part_alike(mace, primitive, tmp_path):
+    """In what a mesh of q gives of a mode of the vacancy: no q stands for those that it is equivalent to."""
+    vacancy = structures.vacancy(structures.supercell(primitive, 3), "V_Se")
+    phonon = force_constants.analytic(vacancy.atoms, 1, mace, folder=tmp_path)
+    force_constants.symmetrise(phonon)
+    sheet = localisation.DefectiveSheet(primitive, vacancy, vacancy.atoms, phonon, phonon, {})
+    patterns = localisation.Patterns.of(phonons.gamma_modes(phonon), [20], vacancy)
+    single = {str(i): np.array([i]) for i in range(len(vacancy.atoms))}
+    found = localisation.continued(patterns, sheet, 3, single)[0]
+    motion = np.array(list(found.weights.values()))
+    assert motion.sum() == pytest.approx(1.0)
+    assert motion == pytest.approx(motion[phonon.symmetry.get_map_atoms()], abs=1e-6)
+    assert found.atoms == pytest.approx(1 / (motion**2).sum())
 
 
 def test_a_bound_mode_is_flat_and_a_mode_of_the_band_is_not():

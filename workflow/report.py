@@ -32,7 +32,7 @@ PAGE = """{style}
 LEDGER = """{style}
 <title>Defective WSe2: the ledger</title>
 <h1>What the thesis says, and whether it holds</h1>
-<p>The statements of chapter 4 and its summary, each with what was measured and, in brackets, what was wanted for it
+<p>What the thesis says of its results, each with what was measured and, in brackets, what was wanted for it
 to hold or to hold with a limit: criteria from data/claims.json, numbers of the default run of
 <a href="07_comparison.html">07_comparison</a> and of the notebooks before it.</p>
 <table>

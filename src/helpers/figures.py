@@ -359,13 +359,15 @@ def differences(grid: np.ndarray, by_cell: dict[str, np.ndarray]) -> Figure:
     return figure
 
 
-def modes_by_size(sizes: list[int], modes: dict[str, list[Continued]], group: str) -> Figure:
+def modes_by_size(
+    sizes: list[int], names: list[str], modes: list[tuple[Continued, ...]], group: str
+) -> Figure:
     """Frequency (THz), weight of `group` and participating atoms of each mode against n of the n x n cell.
 
     Bars reach from the lower to the upper quarter of the frequency's distribution (half the width each way).
     """
     figure, panels = new(7.2, 3.6, ncols=3, sharex=True)
-    for number, (name, found) in enumerate(modes.items()):
+    for number, (name, found) in enumerate(zip(names, modes, strict=True)):
         colour, marker, line = COLOURS[number % 6], MARKERS[number % 6], LINES[number // 6 % 6]
         style = {
             "color": colour,

@@ -152,6 +152,8 @@ def single_thread() -> Iterator[None]:
 
 def checked_layers(potential: Potential, atoms: Atoms) -> Layers:
     """The model layer by layer; ValueError unless that gives the energy and forces of the model itself."""
+    if not hasattr(potential.calculator, "models"):
+        raise ValueError(f'{potential.name} is more than a MACE model: use method = "finite_differences"')
     layers = Layers(potential.calculator.models[0], atoms)
     expected = evaluate(potential, atoms)
     errors = {

@@ -25,6 +25,7 @@ from scipy.sparse import csr_array
 # MACE prints a line on import about an accelerator that is not installed.
 with contextlib.redirect_stdout(io.StringIO()):
     from mace.data.neighborhood import get_neighborhood
+    from mace.modules import ScaleShiftMACE
     from mace.modules.blocks import RealAgnosticInteractionBlock, RealAgnosticResidualInteractionBlock
 
 Node = tuple[int, int, int, int]  # an atom of the cell, and the lattice vectors to the cell it lies in
@@ -105,6 +106,11 @@ class Layers:
     """
 
     def __init__(self, network: torch.nn.Module, atoms: Atoms):
+        if not isinstance(network, ScaleShiftMACE) or len(getattr(network, "heads", ["only"])) != 1:
+            raise ValueError(
+                f"the second derivatives of a {type(network).__name__} are known here only for a "
+                'ScaleShiftMACE with one head: use method = "finite_differences"'
+            )
         for interaction in network.interactions:
             if type(interaction) not in (RealAgnosticInteractionBlock, RealAgnosticResidualInteractionBlock):
                 raise ValueError(

@@ -1,11 +1,11 @@
-"""Claims with criteria that are written down before the numbers, and the verdicts on them."""
+"""Claims, the criteria that would make them hold, and the verdicts on them."""
 
 import json
 import operator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 RELATIONS = {"<": operator.lt, ">": operator.gt, "=": operator.eq}
 Verdict = Literal["holds", "holds with a limit", "does not hold", "not judged"]
@@ -22,6 +22,11 @@ class Condition(BaseModel):
     unit: str = ""
     form: str = "{:.2f}"
     varies: bool = False  # from run to run, like a time: only whether it is met is shown
+
+    @model_validator(mode="after")
+    def formats(self) -> Self:
+        self.form.format(self.value)  # raises ValueError here, and not at the end of a run
+        return self
 
     def measured(self, results: dict[str, Any]) -> float | None:
         """The number in `results` ({step: results}); None if the step is not there or determined none.
@@ -83,12 +88,16 @@ class Claim(BaseModel):
 
 def read(path: Path) -> list[Claim]:
     """The claims in a JSON file; ValueError that names the claim and the entry if one is not well formed."""
+    claims = []
     try:
-        entries = json.loads(path.read_text())
-        return [Claim(**entry) for entry in entries]
+        for entry in json.loads(path.read_text()):
+            claims.append(Claim(**entry))
     except (json.JSONDecodeError, TypeError) as error:
         raise ValueError(f"{path.name} is not a JSON list of claims: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = "/".join(map(str, first["loc"]))
-        raise ValueError(f"{path.name}: {first['msg']} at {place}, not {first['input']!r}") from error
+        raise ValueError(
+            f"{path.name}, claim {len(claims) + 1}: {first['msg']} at {place}, not {first['input']!r}"
+        ) from error
+    return claims

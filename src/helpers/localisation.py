@@ -120,13 +120,16 @@ def localised(modes: list[Mode]) -> list[Mode]:
 
 
 def contrast(density: np.ndarray, other: np.ndarray, grid: np.ndarray, frequency: float) -> float:
-    """States of `density` (n_grid,) over those of `other`, within two WINDOWs of `frequency` (THz)."""
+    """States of `density` (n_grid,) over those of `other`, within two WINDOWs of `frequency` (THz).
+
+    Of `other` at least a hundredth of a state is counted.
+    """
     edges = [frequency - 2 * WINDOW, frequency + 2 * WINDOW]
     states = [
         np.diff(np.interp(edges, grid, cumulative_trapezoid(each, grid, initial=0)))[0]
         for each in (density, other)
     ]
-    return float(states[0] / states[1])
+    return float(states[0] / max(states[1], 0.01))
 
 
 @dataclass(frozen=True)
@@ -191,7 +194,8 @@ class Patterns:
 
 def continued(patterns: Patterns, sheet: DefectiveSheet, mesh: int, groups: Groups) -> list[Continued]:
     """Where `patterns` are found in `sheet`, on a mesh x mesh grid; `groups` are of atoms of `sheet`."""
-    sheet.phonon.init_mesh([mesh, mesh, 1], is_gamma_center=True)
+    # Every q: the participation of one of a star is not that of all.
+    sheet.phonon.init_mesh([mesh, mesh, 1], is_gamma_center=True, is_mesh_symmetry=False)
     multiplicities = sheet.phonon.mesh.weights / sheet.phonon.mesh.weights.sum()
     states = list(patterns.amplitudes(sheet, sheet.phonon.mesh.qpoints))
     frequencies = np.concatenate([each for each, _, _ in states])

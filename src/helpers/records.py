@@ -145,4 +145,7 @@ def obtain(run: Any) -> dict[str, Any]:
             paths.NOTEBOOKS / f"{run.step}.ipynb", run.folder / "notebook.ipynb",
             parameters=run.model_dump(), kernel_name="python3", progress_bar=False,
         )  # fmt: skip
-    return load(run)
+    found = load(run)
+    if found is None:
+        raise RuntimeError(f"{run.step} was run, but code or data changed meanwhile: run again")
+    return found
