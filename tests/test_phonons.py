@@ -492,12 +492,11 @@ def test_a_light_impurity_binds_a_mode_and_a_heavy_one_only_a_resonance():
     mode = 3 * 9 - 3  # within the band
     first, last = followed(heavy[0], heavy[0], 5, mode), followed(heavy[0], heavy[1], 1, mode)
     assert localisation.character(first, last) == "resonance"
-    # A sharp mode that takes in more atoms is neither.
-    sharp, farther = (
-        dataclasses.replace(first, share=0.9),
-        dataclasses.replace(first, share=0.9, atoms=2 * first.atoms),
-    )
+    # A sharp mode that takes in more atoms is neither; one that is not quite sharp is a narrow resonance.
+    sharp = dataclasses.replace(first, share=0.9, core=0.9)
+    farther = dataclasses.replace(sharp, atoms=2 * first.atoms)
     assert localisation.character(sharp, farther) == "undecided"
+    assert localisation.character(sharp, dataclasses.replace(sharp, core=0.7)) == "narrow resonance"
 
 
 def test_a_mode_that_mixes_with_a_state_close_by_is_still_itself():

@@ -144,6 +144,7 @@ class Continued:
     frequency_THz: float  # median
     width_THz: float  # between the quartiles
     share: float  # of the pattern, within WINDOW of the median
+    core: float  # of the pattern, within a fifth of it
     atoms: float  # that take part: participation ratio x N
     weights: dict[str, float]  # of groups of atoms
 
@@ -214,9 +215,10 @@ def continued(patterns: Patterns, sheet: DefectiveSheet, mesh: int, groups: Grou
             projected = vectors[:, :, near] @ amplitudes[number][:, near].T
             motion += multiplicity * (abs(projected) ** 2).sum(axis=(1, 2))
         share, motion = float(motion.sum()), motion / motion.sum()
+        core = float(np.concatenate(shares)[abs(frequencies - middle) < WINDOW / 5].sum())
         weights = {name: float(motion[atoms].sum()) for name, atoms in groups.items()}
         atoms = float(len(motion) * participation_ratio(motion))
-        found.append(Continued(middle, upper - lower, share, atoms, weights))
+        found.append(Continued(middle, upper - lower, share, core, atoms, weights))
     return found
 
 
@@ -240,14 +242,17 @@ def quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
 
 
 def character(first: Continued, last: Continued) -> str:
-    """'localised', 'resonance' or 'undecided': what a mode of a small cell (`first`) is by a larger one (`last`).
+    """What a mode of a small cell (`first`) is by a larger one (`last`).
 
-    Of a resonance less than 0.8 lies within WINDOW of one frequency, in either cell. A localised mode keeps
-    its frequency within WINDOW and takes in no more than 1.2 times the atoms. What is sharp but takes in
-    more atoms is undecided: it reaches farther than the small cell, or is a resonance narrower than WINDOW.
+    'resonance' if less than 0.8 of its pattern lies within WINDOW of one frequency, in either cell;
+    'narrow resonance' if in the larger one less than 0.8 lies within a fifth of that; 'localised', which
+    means sharper than this, if it keeps its frequency and takes in no more than 1.2 times the atoms;
+    else 'undecided'.
     """
     if min(first.share, last.share) < 0.8:
         return "resonance"
+    if last.core < 0.8:
+        return "narrow resonance"
     stays = abs(last.frequency_THz - first.frequency_THz) < WINDOW
     return "localised" if stays and last.atoms < 1.2 * first.atoms else "undecided"
 
