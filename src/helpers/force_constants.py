@@ -1,7 +1,6 @@
 """Force constants from displaced cells by central differences, or exact ones; resumable."""
 
 import contextlib
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,11 +82,7 @@ def by_differences(
 def displaced_forces(phonon: Phonopy, potential: Potential, folder: Path) -> np.ndarray:
     """(n_displacements, N, 3) forces in eV/A of the displaced cells, from `folder` where they are."""
     cells = phonon.supercells_with_displacements
-    key = hashlib.sha256(potential.checksum.encode())
-    for cell in cells:
-        # Positions rounded: the same relaxation may differ in the last digits from run to run.
-        key.update((cell.positions.round(6) + 0.0).tobytes() + cell.cell.round(6).tobytes())
-    own = folder / key.hexdigest()[:16]
+    own = folder / records.geometry_key(cells, potential.checksum)
     forces = []
     for i, cell in enumerate(tqdm(cells, desc="displacements", unit="cell", disable=len(cells) < 10)):
         path = own / f"{i:04d}.npy"
@@ -112,17 +107,21 @@ def analytic(atoms: Atoms, n: int, potential: Potential, *, folder: Path) -> Pho
 
 
 def unfolded(atoms: Atoms, potential: Potential, *, folder: Path) -> Hessian:
-    """Force constants of the periodic cell `atoms`, each with the shift of the cell that it reaches to.
+    """Force constants of the periodic cell `atoms`, each with the shift of the cell that it reaches to."""
+    return Hessian.of(terms(atoms, potential, folder=folder))
 
-    The terms of symmetry-inequivalent atoms are computed, and kept in `folder`/hessian as they come,
+
+def terms(atoms: Atoms, potential: Potential, *, folder: Path) -> Iterator[Term]:
+    """The terms of all atoms of the periodic cell `atoms`.
+
+    Those of symmetry-inequivalent atoms are computed, and kept in `folder`/hessian as they come,
     in a folder for each geometry, model and helpers.hessian, so that an interrupted run goes on.
     """
     symmetry = Symmetry(to_phonopy(atoms), symprec=SYMPREC)
     inequivalent = symmetry.get_independent_atoms().tolist()
-    key = hashlib.sha256(Path(hessian.__file__).read_bytes() + potential.checksum.encode())
-    key.update(atoms.numbers.tobytes())
-    key.update((atoms.positions.round(6) + 0.0).tobytes() + (atoms.cell.array.round(6) + 0.0).tobytes())
-    paths = [folder / "hessian" / key.hexdigest()[:16] / f"{atom:04d}.npz" for atom in inequivalent]
+    code = records.sha256(Path(hessian.__file__))
+    own = folder / "hessian" / records.geometry_key([atoms], potential.checksum, code)
+    paths = [own / f"{atom:04d}.npz" for atom in inequivalent]
     layers = None
     bar = tqdm(inequivalent, desc="Hessian", unit="atom", disable=len(inequivalent) < 10)
     for atom, path in zip(bar, paths, strict=True):
@@ -132,11 +131,11 @@ def unfolded(atoms: Atoms, potential: Potential, *, folder: Path) -> Hessian:
                 term = layers.term(atom)
             with records.whole_file(path) as temporary, temporary.open("wb") as file:
                 np.savez(file, **vars(term))
-    terms = []
+    found = []
     for path in paths:
         with np.load(path) as kept:
-            terms.append(Term(**kept))
-    return Hessian.of(with_equivalent(terms, atoms, symmetry))
+            found.append(Term(**kept))
+    return with_equivalent(found, atoms, symmetry)
 
 
 @contextlib.contextmanager

@@ -8,9 +8,11 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from helpers import paths
 
@@ -92,6 +94,19 @@ def key(parameters: dict[str, Any], inputs: dict[str, str], modules: tuple[str, 
     }
     text = json.dumps([SCHEMA, parameters, inputs, sources], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def geometry_key(cells: Iterable[Any], *also: Any) -> str:
+    """Hash of atoms, places and lattice of `cells`, and of `also`: 16 hexadecimal digits.
+
+    Rounded to 1e-6 A: the same relaxation may differ in the last digits from run to run.
+    """
+    digest = hashlib.sha256(json.dumps(also).encode())
+    for cell in cells:
+        digest.update(np.asarray(cell.numbers, dtype=int).tobytes())
+        for lengths in (cell.positions, cell.cell):
+            digest.update((np.asarray(lengths).round(6) + 0.0).tobytes())  # no minus zero
+    return digest.hexdigest()[:16]
 
 
 def drawing(step: str) -> str:

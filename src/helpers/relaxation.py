@@ -1,7 +1,5 @@
 """Relax atoms, at held symmetry or free, in float64."""
 
-import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +34,8 @@ def relax(
     stress to zero; the height of the cell stays. Raises RuntimeError when it does not converge, or
     to a cell more than a tenth larger or smaller than that of `atoms`.
     """
-    start = [
-        potential.checksum, hold_symmetry, relax_cell, FORCE_TOLERANCE,
-        atoms.numbers.tolist(), *((each.round(6) + 0.0).tolist() for each in (atoms.positions, atoms.cell.array)),
-    ]  # fmt: skip
-    kept = folder and folder / f"{hashlib.sha256(json.dumps(start).encode()).hexdigest()[:16]}.traj"
+    asked = records.geometry_key([atoms], potential.checksum, hold_symmetry, relax_cell, FORCE_TOLERANCE)
+    kept = folder and folder / f"{asked}.traj"
     if kept and kept.exists():
         return read(kept)
     relaxed = atoms.copy()
