@@ -1,6 +1,7 @@
 """Exact force constants against the whole model's own Hessian, differences, larger cells and symmetry."""
 
 import copy
+import os
 
 import numpy as np
 import pytest
@@ -69,10 +70,10 @@ def test_terms_of_a_larger_cell_add_up_to_rows_of_the_whole_model(mace, sheet, t
 def test_equivalent_atoms_have_the_terms_that_are_computed_for_them(mace, sheet):
     atoms = structures.vacancy(structures.supercell(sheet, 2), "V_Se").atoms
     layers, symmetry = Layers(mace.calculator.models[0], atoms), Symmetry(force_constants.to_phonopy(atoms))
-    terms = [layers.term(int(atom)) for atom in symmetry.get_independent_atoms()]
+    terms = layers.terms(symmetry.get_independent_atoms())
     assert len(terms) == 5
     found = Hessian.of(force_constants.with_equivalent(terms, atoms, symmetry))
-    expected = Hessian.of(layers.term(atom) for atom in range(len(atoms)))
+    expected = Hessian.of(layers.terms(range(len(atoms))))
     for name in ("first", "second", "shifts"):
         assert (vars(found)[name] == vars(expected)[name]).all()
     assert error(found.blocks, expected.blocks) < 1e-10
@@ -95,9 +96,9 @@ def test_the_dynamical_matrix_at_q_is_that_of_a_repeated_cell(mace, rattled, hes
     """Every mode of the 2x2 repeat of a cell is one of the cell at one of four commensurate q."""
     repeated = rattled.repeat((2, 2, 1))
     larger = force_constants.unfolded(repeated, mace, folder=tmp_path)
-    expected = np.linalg.eigvalsh(larger.dynamical_matrix(repeated, np.zeros(3)))
+    expected = np.linalg.eigvalsh(larger.dynamical_matrix(repeated, np.zeros(3)).toarray())
     q_points = [(0, 0, 0), (0.5, 0, 0), (0, 0.5, 0), (0.5, 0.5, 0)]
-    found = [np.linalg.eigvalsh(hessian.dynamical_matrix(rattled, np.array(q))) for q in q_points]
+    found = [np.linalg.eigvalsh(hessian.dynamical_matrix(rattled, np.array(q)).toarray()) for q in q_points]
     assert error(np.sort(np.concatenate(found)), expected) < 1e-10
 
 
@@ -108,7 +109,8 @@ def test_the_dynamical_matrix_is_phonopys(mace, rattled, hessian):
     for q_point in ((0, 0, 0), (0.5, 0, 0), (0.5, 0.5, 0)):
         phonon.run_qpoints([q_point], with_dynamical_matrices=True)
         expected = phonon.qpoints.dynamical_matrices[0]
-        assert error(hessian.dynamical_matrix(rattled, np.array(q_point)), expected) < 1e-10
+        found = hessian.dynamical_matrix(rattled, np.array(q_point)).toarray()
+        assert error(found, expected) < 1e-10
 
 
 @pytest.mark.parametrize("n", [2, 5])
@@ -150,23 +152,86 @@ def test_differences_and_derivatives_have_the_same_frequencies(mace, sheet, tmp_
 def test_an_interrupted_hessian_goes_on_where_it_stopped(mace, sheet, tmp_path, monkeypatch):
     atoms = structures.vacancy(structures.supercell(sheet, 2), "V_Se").atoms
     straight = force_constants.unfolded(atoms, mace, folder=tmp_path / "straight")
-    computed, term = [], Layers.term
+    monkeypatch.setattr(force_constants, "AT_ONCE", 2)
+    monkeypatch.setattr(force_constants, "cores", lambda: 1)
+    computed, terms = [], Layers.terms
 
-    def interrupted(self, atom):
-        computed.append(atom)
-        if len(computed) == 3:
+    def interrupted(self, some):
+        computed.append(list(some))
+        if len(computed) == 2:
             raise KeyboardInterrupt
-        return term(self, atom)
+        return terms(self, some)
 
-    monkeypatch.setattr(Layers, "term", interrupted)
+    monkeypatch.setattr(Layers, "terms", interrupted)
     with pytest.raises(KeyboardInterrupt):
         force_constants.unfolded(atoms, mace, folder=tmp_path)
     resumed = force_constants.unfolded(atoms, mace, folder=tmp_path)
-    assert len(computed) == 6  # of 5, one begun twice
-    assert computed[2] == computed[3]
-    assert (resumed.blocks == straight.blocks).all()
+    assert [len(some) for some in computed] == [2, 2, 2, 1]  # of 5, two begun twice
+    assert computed[1] == computed[2]
+    assert error(resumed.blocks, straight.blocks) < 1e-12  # in passes of another size
     monkeypatch.setattr(Layers, "__init__", None)  # nothing left to compute
     force_constants.unfolded(atoms, mace, folder=tmp_path)
+
+
+def test_one_process_a_core_computes_the_same(mace, sheet, tmp_path, monkeypatch):
+    """And one that fails is told of."""
+    atoms = structures.vacancy(structures.supercell(sheet, 2), "V_Se").atoms
+    monkeypatch.setattr(force_constants, "AT_ONCE", 1)
+    found = {}
+    for cores in (1, 2):
+        monkeypatch.setattr(force_constants, "cores", lambda cores=cores: cores)
+        found[cores] = force_constants.unfolded(atoms, mace, folder=tmp_path / str(cores))
+    assert error(found[2].blocks, found[1].blocks) < 1e-12
+    monkeypatch.setattr(Layers, "terms", lambda self, some: os._exit(3))
+    with pytest.raises(RuntimeError, match="exit code 3.*run again"):
+        force_constants.unfolded(atoms, mace, folder=tmp_path / "failing")
+
+
+def test_passes_are_halved_when_memory_runs_out(mace, sheet, tmp_path, monkeypatch):
+    atoms = structures.vacancy(structures.supercell(sheet, 2), "V_Se").atoms
+    monkeypatch.setattr(force_constants, "cores", lambda: 1)
+    computed, terms = [], Layers.terms
+
+    def small(self, some):
+        if len(some) > 1:
+            raise torch.OutOfMemoryError("stand-in")
+        computed.append(some[0])
+        return terms(self, some)
+
+    monkeypatch.setattr(Layers, "terms", small)
+    force_constants.unfolded(atoms, mace, folder=tmp_path)
+    assert len(computed) == 5
+    monkeypatch.setattr(Layers, "terms", lambda self, some: small(self, [0, 0]))
+    with pytest.raises(torch.OutOfMemoryError):
+        force_constants.unfolded(atoms, mace, folder=tmp_path / "none")
+
+
+def test_single_precision_is_as_good_as_it_says(mace, rattled, hessian, tmp_path):
+    rough = force_constants.unfolded(rattled, mace, dtype="float32", folder=tmp_path)
+    assert rough.blocks.dtype == np.float64  # what is added up and diagonalised
+    difference = error(rough.blocks, hessian.blocks)
+    said = force_constants.rounding_error(mace, rattled, "float32")
+    assert 1e-8 < said < 1e-5
+    assert difference < 10 * said
+
+
+def test_phonopys_frequencies_are_exact_at_every_q_without_a_supercell_given(
+    mace, rattled, hessian, tmp_path, sheet
+):
+    """At a q that no supercell folds to Gamma, where a cell of its own would have been interpolated."""
+    q_point = np.array([0.137, 0.271, 0])
+    expected = np.linalg.eigvalsh(hessian.dynamical_matrix(rattled, q_point).toarray())
+    found = {}
+    for n in (None, 1):
+        phonon = force_constants.analytic(rattled, n, mace, folder=tmp_path)
+        phonon.run_qpoints([q_point], with_dynamical_matrices=True)
+        found[n] = np.linalg.eigvalsh(phonon.qpoints.dynamical_matrices[0])
+        if n is None:
+            assert len(phonon.supercell) == 9 * len(rattled)
+    assert error(found[None], expected) < 1e-10
+    assert error(found[1], expected) > 1e-4
+    primitive = force_constants.analytic(sheet, None, mace, folder=tmp_path)
+    assert len(primitive.supercell) == 3 * 81  # 13.7 A to either side
 
 
 def test_constants_without_displaced_forces_are_saved(mace, sheet, tmp_path):

@@ -1,6 +1,11 @@
 """Force constants from displaced cells by central differences, or exact ones; resumable."""
 
 import contextlib
+import copy
+import multiprocessing
+import multiprocessing.connection
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +23,7 @@ from helpers.hessian import Hessian, Layers, Term
 from helpers.potential import Potential, evaluate
 
 SYMPREC = 1e-4  # A
+AT_ONCE = 4  # atoms a pass on a CPU: fewer repeat small steps, more fall out of the cache
 
 
 def to_phonopy(atoms: Atoms) -> PhonopyAtoms:
@@ -53,11 +59,18 @@ def displaced(atoms: Atoms, n: int, displacement: float) -> Phonopy:
 
 
 def of(
-    atoms: Atoms, n: int, potential: Potential, *, method: str, displacement: float, folder: Path
+    atoms: Atoms,
+    n: int | None,
+    potential: Potential,
+    *,
+    method: str,
+    displacement: float,
+    dtype: str = "float64",
+    folder: Path,
 ) -> Phonopy:
     """`analytic` or `by_differences`, as `method` ('analytic' or 'finite_differences') says."""
     if method == "analytic":
-        return analytic(atoms, n, potential, folder=folder)
+        return analytic(atoms, n, potential, dtype=dtype, folder=folder)
     return by_differences(atoms, n, potential, displacement=displacement, folder=folder)
 
 
@@ -93,26 +106,39 @@ def displaced_forces(phonon: Phonopy, potential: Potential, folder: Path) -> np.
     return np.array(forces)
 
 
-def analytic(atoms: Atoms, n: int, potential: Potential, *, folder: Path) -> Phonopy:
+def analytic(
+    atoms: Atoms, n: int | None, potential: Potential, *, dtype: str = "float64", folder: Path
+) -> Phonopy:
     """The same as `by_differences` without displacing atoms: second derivatives of the model's energy.
 
-    Exact to rounding for every n: what reaches round the supercell is folded into it. Raises
-    ValueError for a model that `helpers.hessian` does not know.
+    Exact to rounding for every n: what reaches round the supercell is folded into it. Without `n`
+    the supercell is so large that nothing does, and phonopy's frequencies are exact at every q.
+    Raises ValueError for a model that `helpers.hessian` does not know.
     """
-    phonon = undisplaced(atoms, n)
     # phonopy may list an atom in another cell than `atoms` does; shifts are from where it lists them.
-    found = unfolded(to_ase(phonon.primitive), potential, folder=folder)
+    listed = to_ase(undisplaced(atoms, 1).primitive)
+    found = unfolded(listed, potential, dtype=dtype, folder=folder)
+    phonon = undisplaced(atoms, n or unwrapped(found, listed))
     phonon.force_constants = folded(found, phonon)
     return phonon
 
 
-def unfolded(atoms: Atoms, potential: Potential, *, folder: Path) -> Hessian:
+def unwrapped(found: Hessian, atoms: Atoms) -> int:
+    """The smallest n for which every constant is one of the shortest images in the n x n x 1 supercell."""
+    places = atoms.positions[found.second] + found.shifts @ atoms.cell.array - atoms.positions[found.first]
+    reach = np.linalg.norm(places[abs(found.blocks).max(axis=(1, 2)) > 0], axis=1).max()
+    first, second = atoms.cell.array[:2]
+    shortest = min(np.linalg.norm(each) for each in (first, second, first + second, first - second))
+    return int(2 * reach / shortest) + 1
+
+
+def unfolded(atoms: Atoms, potential: Potential, *, dtype: str = "float64", folder: Path) -> Hessian:
     """Force constants of the periodic cell `atoms`, each with the shift of the cell that it reaches to."""
-    return Hessian.of(terms(atoms, potential, folder=folder))
+    return Hessian.of(terms(atoms, potential, dtype=dtype, folder=folder))
 
 
-def terms(atoms: Atoms, potential: Potential, *, folder: Path) -> Iterator[Term]:
-    """The terms of all atoms of the periodic cell `atoms`.
+def terms(atoms: Atoms, potential: Potential, *, dtype: str = "float64", folder: Path) -> Iterator[Term]:
+    """The terms of all atoms of the periodic cell `atoms`, computed in `dtype`.
 
     Those of symmetry-inequivalent atoms are computed, and kept in `folder`/hessian as they come,
     in a folder for each geometry, model and helpers.hessian, so that an interrupted run goes on.
@@ -120,27 +146,99 @@ def terms(atoms: Atoms, potential: Potential, *, folder: Path) -> Iterator[Term]
     symmetry = Symmetry(to_phonopy(atoms), symprec=SYMPREC)
     inequivalent = symmetry.get_independent_atoms().tolist()
     code = records.sha256(Path(hessian.__file__))
-    own = folder / "hessian" / records.geometry_key([atoms], potential.checksum, code)
-    paths = [own / f"{atom:04d}.npz" for atom in inequivalent]
-    layers = None
-    bar = tqdm(inequivalent, desc="Hessian", unit="atom", disable=len(inequivalent) < 10)
-    for atom, path in zip(bar, paths, strict=True):
-        if not path.exists():
-            with single_thread():
-                layers = layers or checked_layers(potential, atoms)
-                term = layers.term(atom)
-            with records.whole_file(path) as temporary, temporary.open("wb") as file:
-                np.savez(file, **vars(term))
+    own = folder / "hessian" / records.geometry_key([atoms], potential.checksum, code, dtype)
+    paths = {atom: own / f"{atom:04d}.npz" for atom in inequivalent}
+    missing = {atom: path for atom, path in paths.items() if not path.exists()}
+    if missing:
+        compute_terms(checked_layers(potential, atoms, dtype), missing)
     found = []
-    for path in paths:
+    for path in paths.values():
         with np.load(path) as kept:
             found.append(Term(**kept))
     return with_equivalent(found, atoms, symmetry)
 
 
+def compute_terms(layers: Layers, wanted: dict[int, Path]) -> None:
+    """Write the term of each atom of `wanted` to its path, with one process a core; on a GPU in large passes.
+
+    Raises RuntimeError if a process fails; what is written by then stays.
+    """
+    passes = -(-len(wanted) // AT_ONCE)
+    # A fork of a process that has used a GPU, or could, cannot differentiate.
+    forks = sys.platform == "linux" and not torch.cuda.is_available()
+    processes = min(cores(), passes) if forks else 1
+    bar = tqdm(total=len(wanted), desc="Hessian", unit="atom", disable=len(wanted) < 10)
+    with bar, single_thread():
+        if processes == 1:
+            for written in write_terms(layers, wanted):
+                bar.update(written)
+            return
+        shares = [dict(list(wanted.items())[i::processes]) for i in range(processes)]
+        context = multiprocessing.get_context("fork")
+        running = [context.Process(target=exhaust, args=(layers, share), daemon=True) for share in shares]
+        try:
+            for each in running:
+                each.start()
+            while any(each.is_alive() for each in running):
+                multiprocessing.connection.wait([each.sentinel for each in running], timeout=0.5)
+                bar.update(sum(path.exists() for path in wanted.values()) - bar.n)
+        finally:
+            for each in running:
+                each.terminate()
+                each.join()
+        failed = [each.exitcode for each in running if each.exitcode]
+        if failed:
+            raise RuntimeError(
+                f"a process that computes force constants ended with exit code {failed[0]} (-9: most likely for "
+                "want of memory); what is finished is kept: run again, on fewer cores (taskset) if memory is short"
+            )
+
+
+def exhaust(layers: Layers, wanted: dict[int, Path]) -> None:
+    """`write_terms` to its end."""
+    for _ in write_terms(layers, wanted):
+        pass
+
+
+def write_terms(layers: Layers, wanted: dict[int, Path]) -> Iterator[int]:
+    """Compute and write terms pass by pass; yields how many each pass wrote.
+
+    On a GPU as many atoms a pass as half of the free memory holds, by what one took; half as many
+    after memory ran out.
+    """
+    gpu = layers.like["device"].type == "cuda"
+    waiting, at_once = list(wanted), 1 if gpu else AT_ONCE
+    while waiting:
+        some = waiting[:at_once]
+        try:
+            if gpu:
+                torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated() if gpu else 0
+            found = layers.terms(some)
+        except torch.OutOfMemoryError:
+            if at_once == 1:
+                raise
+            at_once = at_once // 2
+            torch.cuda.empty_cache()
+            continue
+        for atom, term in zip(some, found, strict=True):
+            with records.whole_file(wanted[atom]) as temporary, temporary.open("wb") as file:
+                np.savez(file, **vars(term))
+        if gpu and waiting == list(wanted):  # the first pass
+            taken = torch.cuda.max_memory_allocated() - before
+            at_once = max(1, int(torch.cuda.mem_get_info()[0] / 2 / taken))
+        waiting = waiting[len(some) :]
+        yield len(some)
+
+
+def cores() -> int:
+    """That this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextlib.contextmanager
 def single_thread() -> Iterator[None]:
-    """One thread: a term's tensors are so small that several wait for each other, most of all on a shared CPU."""
+    """One thread: tensors of a few atoms are so small that several wait for each other, and there is a process a core."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -149,11 +247,12 @@ def single_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def checked_layers(potential: Potential, atoms: Atoms) -> Layers:
-    """The model layer by layer; ValueError unless that gives the energy and forces of the model itself."""
+def checked_layers(potential: Potential, atoms: Atoms, dtype: str = "float64") -> Layers:
+    """The model layer by layer in `dtype`; ValueError unless that gives, in float64, the energy and forces of the model."""
     if not hasattr(potential.calculator, "models"):
         raise ValueError(f'{potential.name} is more than a MACE model: use method = "finite_differences"')
-    layers = Layers(potential.calculator.models[0], atoms)
+    network = potential.calculator.models[0]
+    layers = Layers(network, atoms)
     expected = evaluate(potential, atoms)
     errors = {
         "eV": abs(layers.energy - expected["energy"]) / len(atoms),
@@ -165,7 +264,17 @@ def checked_layers(potential: Potential, atoms: Atoms) -> Layers:
                 f"model {potential.name} has parts that helpers.hessian leaves out: without them it is "
                 f'{error:.1e} {unit} per atom from itself; use method = "finite_differences"'
             )
-    return layers
+    if dtype == "float64":
+        return layers
+    return Layers(copy.deepcopy(network).to(getattr(torch, dtype)), atoms)
+
+
+def rounding_error(potential: Potential, atoms: Atoms, dtype: str) -> float:
+    """Largest difference of terms in `dtype` from those in float64, over the largest constant; of three atoms."""
+    sample = np.linspace(0, len(atoms) - 1, 3).astype(int)
+    rough, fine = (checked_layers(potential, atoms, each).terms(sample) for each in (dtype, "float64"))
+    differences = [abs(one.matrix - two.matrix).max() for one, two in zip(rough, fine, strict=True)]
+    return float(max(differences) / max(abs(each.matrix).max() for each in fine))
 
 
 def with_equivalent(terms: list[Term], atoms: Atoms, symmetry: Symmetry) -> Iterator[Term]:

@@ -14,13 +14,14 @@ neighbours, come from automatic differentiation.
 
 import contextlib
 import io
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from ase import Atoms
-from scipy.sparse import csr_array
+from scipy.sparse import bsr_array, csr_array
 
 # MACE prints a line on import about an accelerator that is not installed.
 with contextlib.redirect_stdout(io.StringIO()):
@@ -52,46 +53,53 @@ class Hessian:
     @classmethod
     def of(cls, terms: Iterable[Term]) -> "Hessian":
         """The sum of the terms of all atoms of the cell."""
-        pairs, blocks = [], []
-        for term in terms:
-            first, second = (each.ravel() for each in np.indices(term.matrix.shape[:2]))
-            shifts = term.shifts[second] - term.shifts[first]
-            pairs.append(np.column_stack([term.atoms[first], term.atoms[second], shifts]))
-            blocks.append(term.matrix.reshape(-1, 9))
-        every = np.concatenate(pairs)
-        lowest = every.min(axis=0)
-        codes = np.ravel_multi_index((every - lowest).T, np.ptp(every, axis=0) + 1)
-        codes, kept, into = np.unique(codes, return_index=True, return_inverse=True)
-        sums = csr_array((np.ones(len(into)), (into, np.arange(len(into))))) @ np.concatenate(blocks)
-        distinct = every[kept]
-        return cls(distinct[:, 0], distinct[:, 1], distinct[:, 2:], sums.reshape(-1, 3, 3))
+        found, coming = np.empty((0, 14)), iter(terms)
+        while some := list(itertools.islice(coming, 100)):  # not all at once: most are added up
+            parts = [found]
+            for term in some:
+                first, second = (each.ravel() for each in np.indices(term.matrix.shape[:2]))
+                pairs = [term.atoms[first], term.atoms[second], term.shifts[second] - term.shifts[first]]
+                parts.append(np.column_stack([*pairs, term.matrix.reshape(-1, 9)]))
+            every = np.concatenate(parts)
+            numbers = every[:, :5].astype(int)
+            lowest = numbers.min(axis=0)
+            codes = np.ravel_multi_index((numbers - lowest).T, np.ptp(numbers, axis=0) + 1)
+            _, kept, into = np.unique(codes, return_index=True, return_inverse=True)
+            sums = csr_array((np.ones(len(into)), (into, np.arange(len(into))))) @ every[:, 5:]
+            found = np.column_stack([numbers[kept], sums])
+        numbers = found[:, :5].astype(int)
+        return cls(numbers[:, 0], numbers[:, 1], numbers[:, 2:], found[:, 5:].reshape(-1, 3, 3))
 
-    def dynamical_matrix(self, atoms: Atoms, q_point: np.ndarray) -> np.ndarray:
-        """(3N, 3N) in eV/(A^2 u) at `q_point` in reciprocal lattice vectors, exact at each.
+    def dynamical_matrix(self, atoms: Atoms, q_point: np.ndarray) -> bsr_array:
+        """(3N, 3N) dynamical matrix in 3 x 3 blocks, eV/(A^2 u), at `q_point` in reciprocal lattice vectors.
 
-        With phonopy's phases: of the places of the atoms, not of their cells.
+        Exact at each, and real at Gamma. With phonopy's phases: of the places of the atoms, not of
+        their cells.
         """
         places = atoms.get_scaled_positions(wrap=False)
         apart = places[self.second] + self.shifts - places[self.first]
         roots = np.sqrt(atoms.get_masses())
-        weights = np.exp(2j * np.pi * apart @ q_point) / (roots[self.first] * roots[self.second])
-        matrix = np.zeros((len(atoms), len(atoms), 3, 3), dtype=complex)
-        np.add.at(matrix, (self.first, self.second), weights[:, None, None] * self.blocks)
-        return matrix.swapaxes(1, 2).reshape(3 * len(atoms), -1)
+        phases = np.exp(2j * np.pi * apart @ q_point) if np.any(q_point) else np.ones(len(apart))
+        weights = phases / (roots[self.first] * roots[self.second])
+        codes, into = np.unique(self.first * len(atoms) + self.second, return_inverse=True)
+        adding = csr_array((weights, (into, np.arange(len(into)))))
+        blocks = (adding @ self.blocks.reshape(-1, 9)).reshape(-1, 3, 3)
+        starts = np.searchsorted(codes, len(atoms) * np.arange(len(atoms) + 1))
+        return bsr_array((blocks, codes % len(atoms), starts), shape=(3 * len(atoms), 3 * len(atoms)))
 
 
 @dataclass(frozen=True)
 class Derivatives:
-    """Of an atom's features after a layer, by the positions of all atoms that they depend on."""
+    """Of the features of some atoms after a layer, by the positions of all atoms that they depend on."""
 
-    nodes: list[Node]  # itself first
-    first: torch.Tensor  # (3 len(nodes), n_features)
-    hessian: torch.Tensor | None  # (3 len(nodes), 3 len(nodes)) the atom's terms up to this layer
+    nodes: list[list[Node]]  # [atom] what it depends on, itself first
+    first: torch.Tensor  # (n, 3 n_nodes, n_features), zero beyond an atom's own nodes
+    hessian: torch.Tensor | None  # (n, 3 n_nodes, 3 n_nodes) the atoms' terms up to this layer
 
 
 @dataclass(frozen=True)
 class Arrivals:
-    """Derivatives of the messages that one atom receives."""
+    """Derivatives of the messages along some edges."""
 
     sent: torch.Tensor  # (n_edges, n_sent) what the neighbours send
     by_vector: torch.Tensor  # (n_edges, 3, n_paths) of each message
@@ -125,8 +133,9 @@ class Layers:
         order = np.argsort(receivers, kind="stable")
         senders, receivers = senders[order], receivers[order]
         self.first_edge = np.searchsorted(receivers, np.arange(len(atoms) + 1))
+        self.senders = senders
         # MACE shifts the receiver; here it is the sender that lies in another cell.
-        self.sender_nodes = np.column_stack([senders, -shifts[order]]).astype(int).tolist()
+        self.shifts = -shifts[order].astype(int)
         self.edges = torch.as_tensor(np.array([senders, receivers]), device=self.like["device"])
         elements = atoms.numbers[:, None] == network.atomic_numbers.cpu().numpy()
         self.attributes = torch.tensor(elements, **self.like)
@@ -154,7 +163,8 @@ class Layers:
         self.vectors = vectors.detach()  # (n_edges, 3) A
         self.features = [each.detach() for each in features]  # before the first layer, after each
         self.arrived = [each.detach() for each in received]  # [layer] (N, n_channels, n_components)
-        self.known: dict[tuple[int, int], Derivatives] = {}  # by layer and atom, without terms
+        # By layer and atom: nodes, and derivatives of the features (3 len(nodes), n_features).
+        self.known: dict[tuple[int, int], tuple[list[Node], torch.Tensor]] = {}
 
     def edge_functions(
         self, layer: int, vectors: torch.Tensor, edges: torch.Tensor
@@ -204,137 +214,159 @@ class Layers:
         heads = torch.zeros(len(features), dtype=torch.int64, device=features.device)
         return self.network.scale_shift.scale * readouts[layer - skipped](features, heads)[:, 0]
 
-    def term(self, atom: int) -> Term:
-        """All terms that come with `atom`, added up."""
-        found = self.differentiated(len(self.network.interactions) - 1, atom, with_terms=True)
-        nodes = np.array(found.nodes)
-        matrix = found.hessian.view(len(nodes), 3, len(nodes), 3).transpose(1, 2)
-        return Term(nodes[:, 0], nodes[:, 1:], matrix.cpu().numpy())
+    def terms(self, atoms: Sequence[int]) -> list[Term]:
+        """For each of `atoms` all terms that come with it, added up. In one pass: memory grows with their number."""
+        found = self.differentiated(len(self.network.interactions) - 1, list(atoms), with_terms=True)
+        made = []
+        for nodes, hessian in zip(found.nodes, found.hessian, strict=True):
+            size, each = len(nodes), np.array(nodes)
+            blocks = hessian.unflatten(0, (-1, 3)).unflatten(2, (-1, 3)).transpose(1, 2)[:size, :size]
+            made.append(Term(each[:, 0], each[:, 1:], blocks.cpu().double().numpy()))
+        return made
 
-    def differentiated(self, layer: int, atom: int, *, with_terms: bool) -> Derivatives:
-        """Derivatives of the atom's features after the layer, and its terms up to there."""
-        if not with_terms and (layer, atom) in self.known:
-            return self.known[layer, atom]
-        own = slice(self.first_edge[atom], self.first_edge[atom + 1])
-        before = self.differentiated(layer - 1, atom, with_terms=with_terms) if layer else None
-        index = {node: i for i, node in enumerate(before.nodes if before else [(atom, 0, 0, 0)])}
-        outer, places = [], []  # of each neighbour: its derivatives, and where their nodes stand here
-        for sender, *shift in self.sender_nodes[own]:
-            nodes = [(sender, 0, 0, 0)]
-            if layer:
-                outer.append(self.differentiated(layer - 1, sender, with_terms=False))
-                nodes = outer[-1].nodes
+    def remembered(self, layer: int, atoms: list[int]) -> list[tuple[list[Node], torch.Tensor]]:
+        """Nodes, and derivatives of the features after the layer, of each atom: computed once."""
+        unknown = [atom for atom in dict.fromkeys(atoms) if (layer, atom) not in self.known]
+        if unknown:
+            found = self.differentiated(layer, unknown, with_terms=False)
+            for atom, nodes, first in zip(unknown, found.nodes, found.first, strict=True):
+                self.known[layer, atom] = nodes, first[: 3 * len(nodes)].clone()
+        return [self.known[layer, atom] for atom in atoms]
+
+    def differentiated(self, layer: int, atoms: list[int], *, with_terms: bool) -> Derivatives:
+        """Derivatives of the atoms' features after the layer, and their terms up to there."""
+        device = self.like["device"]
+        before = self.differentiated(layer - 1, atoms, with_terms=with_terms) if layer else None
+        index = [
+            {node: i for i, node in enumerate(nodes)}
+            for nodes in (before.nodes if before else [[(atom, 0, 0, 0)] for atom in atoms])
+        ]
+        # Of each edge: which of the atoms receives; the place of each node that its sender depends on.
+        own = np.concatenate([np.arange(*self.first_edge[atom : atom + 2]) for atom in atoms])
+        receiver = np.repeat(np.arange(len(atoms)), np.diff(self.first_edge)[atoms])
+        senders = self.senders[own].tolist()
+        outer = self.remembered(layer - 1, senders) if layer else None
+        places = []
+        for edge, (i, shift) in enumerate(zip(receiver, self.shifts[own].tolist(), strict=True)):
+            nodes = outer[edge][0] if layer else [(senders[edge], 0, 0, 0)]
             moved = ((a, x + shift[0], y + shift[1], z + shift[2]) for a, x, y, z in nodes)
-            places.append([index.setdefault(node, len(index)) for node in moved])
-        neighbours = torch.tensor([each[0] for each in places], device=self.like["device"])
-        size = 3 * len(index)
+            places.append([index[i].setdefault(node, len(index[i])) for node in moved])
+        size = max(len(each) for each in index)
+        receiver = torch.from_numpy(receiver).to(device)
+        neighbour = torch.tensor([each[0] for each in places], device=device)
 
-        arrivals = self.arrivals(layer, atom)
+        edges = torch.from_numpy(own).to(device)
+        arrivals = self.arrivals(layer, torch.tensor(atoms, device=device), edges, receiver)
         n_paths = arrivals.by_vector.shape[2]
-        direct = torch.zeros(len(index), 3, n_paths, **self.like)
-        direct[0] = arrivals.by_vector.sum(dim=0)
-        direct.index_add_(0, neighbours, -arrivals.by_vector)
-        summed = direct.view(size, n_paths)
+        direct = torch.zeros(len(atoms) * size, 3, n_paths, **self.like)
+        direct.index_add_(0, receiver * size, arrivals.by_vector)
+        direct.index_add_(0, receiver * size + neighbour, -arrivals.by_vector)
+        summed = direct.view(-1, n_paths)
         if layer:
             # The neighbours' features move too; each derivative is sent on like the features themselves.
             interaction = self.network.interactions[layer]
-            sent = interaction.linear_up(torch.cat([each.first for each in outer]))
-            counts = torch.tensor([len(each.first) for each in outer], device=self.like["device"])
-            harmonics, weights = self.edge_functions(layer, self.vectors[own], self.edges[:, own])
+            sent = interaction.linear_up(torch.cat([first for _, first in outer]))
+            counts = torch.tensor([3 * len(each) for each in places], device=device)
+            columns = torch.tensor([3 * i + axis for each in places for i in each for axis in range(3)])
+            columns = columns.to(device)
+            harmonics, weights = self.edge_functions(layer, self.vectors[edges], self.edges[:, edges])
             repeated = [each.repeat_interleave(counts, dim=0) for each in (harmonics, weights)]
-            flat = torch.tensor([3 * i + axis for each in places for i in each for axis in range(3)])
-            flat = flat.to(self.like["device"])
-            summed.index_add_(0, flat, interaction.conv_tp(sent, *repeated))
-        attributes = self.attributes[atom : atom + 1].expand(size, -1)
+            rows = receiver.repeat_interleave(counts) * 3 * size + columns
+            summed.index_add_(0, rows, interaction.conv_tp(sent, *repeated))
+        attributes = self.attributes[atoms].repeat_interleave(3 * size, dim=0)
         received = self.received(layer, summed, attributes)
-        slopes, curvatures = self.contracted(layer, atom, with_curvatures=with_terms)
-        first = self.network.products[layer].linear(
-            torch.cat([torch.einsum("dkm,mkc->dkc", received, each).flatten(1) for each in slopes], dim=1)
-        )
+        received = received.unflatten(0, (len(atoms), -1))
+        slopes, curvatures = self.contracted(layer, atoms, with_curvatures=with_terms)
+        by_irrep = [torch.einsum("adkm,amkc->adkc", received, each).flatten(2) for each in slopes]
+        first = self.network.products[layer].linear(torch.cat(by_irrep, dim=2))
         if before:
-            kept = torch.zeros(size, before.first.shape[1], **self.like)
-            kept[: len(before.first)] = before.first
-            first = first + self.skipped(layer, kept, attributes)
+            kept = torch.zeros(*first.shape[:2], before.first.shape[2], **self.like)
+            kept[:, : before.first.shape[1]] = before.first
+            skipped = self.skipped(layer, kept.flatten(0, 1), attributes)
+            first = first + (skipped.view_as(first) if torch.is_tensor(skipped) else skipped)
+        nodes = [list(each) for each in index]
         if not with_terms:
-            return self.known.setdefault((layer, atom), Derivatives(list(index), first, None))
+            return Derivatives(nodes, first, None)
 
-        hessian = received.flatten(1) @ torch.einsum("dkm,mkn->dkn", received, curvatures).flatten(1).T
-        hessian += first @ self.bent(layer, atom, first).T
+        pulled = torch.einsum("adkm,amkn->adkn", received, curvatures)
+        hessian = received.flatten(2) @ pulled.flatten(2).mT + first @ self.bent(layer, atoms, first).mT
         if before:
-            hessian[: len(before.first), : len(before.first)] += before.hessian
-        blocks = hessian.view(len(index), 3, len(index), 3)
-        for edge, neighbour in enumerate(neighbours.tolist()):
+            inner = before.first.shape[1]
+            hessian[:, :inner, :inner] += before.hessian
+        blocks = hessian.view(len(atoms), size, 3, size, 3).transpose(2, 3)
+        centre = torch.zeros_like(neighbour)
+        for one, other, sign in (
+            (centre, centre, 1), (centre, neighbour, -1), (neighbour, centre, -1), (neighbour, neighbour, 1),
+        ):  # fmt: skip
             # The vector is the atom's position less its neighbour's.
-            for one, sign in ((0, 1), (neighbour, -1)):
-                blocks[one, :, 0] += sign * arrivals.curvature[edge]
-                blocks[one, :, neighbour] -= sign * arrivals.curvature[edge]
+            blocks.index_put_((receiver, one, other), sign * arrivals.curvature, accumulate=True)
         if layer:
-            crossed = torch.repeat_interleave(arrivals.mixed, counts, dim=0) @ sent[:, :, None]
-            mixed = torch.zeros(len(index), 3, size, **self.like)
-            starts = counts.cumsum(0) - counts
-            for edge, neighbour in enumerate(neighbours.tolist()):
-                part = slice(int(starts[edge]), int(starts[edge] + counts[edge]))
-                along = crossed[part, :, 0].T
-                mixed[0, :, flat[part]] += along
-                mixed[neighbour, :, flat[part]] -= along
-            mixed = mixed.view(size, size)
-            hessian += mixed + mixed.T
-        return Derivatives(list(index), first, hessian)
+            crossed = (arrivals.mixed.repeat_interleave(counts, dim=0) @ sent[:, :, None])[:, :, 0]
+            mixed = torch.zeros(len(atoms), size, 3 * size, 3, **self.like)
+            atom, end = (each.repeat_interleave(counts) for each in (receiver, neighbour))
+            mixed.index_put_((atom, torch.zeros_like(end), columns), crossed, accumulate=True)
+            mixed.index_put_((atom, end, columns), -crossed, accumulate=True)
+            mixed = mixed.transpose(2, 3).reshape(hessian.shape)
+            hessian += mixed + mixed.mT
+        return Derivatives(nodes, first, hessian)
 
-    def arrivals(self, layer: int, atom: int) -> Arrivals:
-        """Derivatives of the messages to `atom`, from three passes back through a pass back."""
-        own = slice(self.first_edge[atom], self.first_edge[atom + 1])
-        pull = self.pull_on_messages(layer, atom).expand(own.stop - own.start, -1).clone()
-        sent = self.network.interactions[layer].linear_up(self.features[layer][self.edges[0, own]])
-        vectors = self.vectors[own].clone()
+    def arrivals(
+        self, layer: int, atoms: torch.Tensor, edges: torch.Tensor, receiver: torch.Tensor
+    ) -> Arrivals:
+        """Derivatives of the messages along `edges` to `atoms[receiver]`, from three passes back through a pass back."""
+        pull = self.pull_on_messages(layer, atoms)[receiver]
+        sent = self.network.interactions[layer].linear_up(self.features[layer][self.edges[0, edges]])
+        vectors = self.vectors[edges]
         for each in (leaves := (pull, sent, vectors)):
             each.requires_grad_(True)
-        messages = self.messages(layer, sent, vectors, self.edges[:, own])
+        messages = self.messages(layer, sent, vectors, self.edges[:, edges])
         (along,) = torch.autograd.grad((messages * pull).sum(), vectors, create_graph=True)
         # Edges do not know of each other: one pass for all of them.
         passes = [torch.autograd.grad(each.sum(), leaves, retain_graph=True) for each in along.unbind(1)]
         by_vector, mixed, curvature = (torch.stack(each, dim=1) for each in zip(*passes, strict=True))
         return Arrivals(sent.detach(), by_vector, mixed, curvature)
 
-    def pull_on_messages(self, layer: int, atom: int) -> torch.Tensor:
-        """(1, n_paths) derivative of the energy by the sum of the messages to `atom`."""
-        attributes = self.attributes[atom : atom + 1]
-        arrived = self.arrived[layer][atom : atom + 1].clone().requires_grad_(True)
-        new = self.updated(layer, arrived, self.features[layer][atom : atom + 1], attributes)
-        (pull,) = torch.autograd.grad(new, arrived, self.pulls[layer][atom : atom + 1])
+    def pull_on_messages(self, layer: int, atoms: torch.Tensor) -> torch.Tensor:
+        """(len(atoms), n_paths) derivatives of the energy by the sums of the messages to `atoms`."""
+        attributes = self.attributes[atoms]
+        arrived = self.arrived[layer][atoms].requires_grad_(True)
+        new = self.updated(layer, arrived, self.features[layer][atoms], attributes)
+        (pull,) = torch.autograd.grad(new, arrived, self.pulls[layer][atoms])
         n_paths = self.network.interactions[layer].conv_tp.irreps_out.dim
-        summed = torch.zeros(1, n_paths, **self.like, requires_grad=True)
+        summed = torch.zeros(len(atoms), n_paths, **self.like, requires_grad=True)
         return torch.autograd.grad(self.received(layer, summed, attributes), summed, pull)[0]
 
     def contracted(
-        self, layer: int, atom: int, *, with_curvatures: bool
+        self, layer: int, atoms: list[int], *, with_curvatures: bool
     ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
-        """Derivatives of the products of what arrived at `atom`: first, and second pulled by dE/dh.
+        """Derivatives of the products of what arrived at `atoms`: first, and second pulled by dE/dh.
 
-        A channel's products are of that channel alone, so that one copy of the atom for each of
-        the `n` components shows all: [irrep] (n, n_channels, dimension) and (n, n_channels, n).
+        A channel's products are of that channel alone, so that one copy of an atom for each of the
+        `m` components shows all: [irrep] (n, m, n_channels, dimension) and (n, m, n_channels, m).
         """
         product = self.network.products[layer]
-        zero = torch.zeros(1, product.linear.irreps_in.dim, **self.like, requires_grad=True)
-        (pull,) = torch.autograd.grad(product.linear(zero), zero, self.pulls[layer][atom : atom + 1])
-        arrived = self.arrived[layer][atom]
-        n = arrived.shape[1]
-        copies = arrived.expand(n, -1, -1).clone().requires_grad_(True)
-        pulls = pull.expand(n, -1).clone().requires_grad_(True)
-        contracted = product.symmetric_contractions(copies, self.attributes[atom : atom + 1].expand(n, -1))
+        zero = torch.zeros(len(atoms), product.linear.irreps_in.dim, **self.like, requires_grad=True)
+        (pull,) = torch.autograd.grad(product.linear(zero), zero, self.pulls[layer][atoms])
+        arrived = self.arrived[layer][atoms]
+        m = arrived.shape[2]
+        copies = arrived.repeat_interleave(m, dim=0).requires_grad_(True)
+        pulls = pull.repeat_interleave(m, dim=0).requires_grad_(True)
+        attributes = self.attributes[atoms].repeat_interleave(m, dim=0)
+        contracted = product.symmetric_contractions(copies, attributes)
         (slope,) = torch.autograd.grad(contracted, copies, pulls, create_graph=True)
-        total = torch.einsum("mkm->", slope)
+        total = torch.einsum("amkm->", slope.unflatten(0, (len(atoms), m)))
         if with_curvatures:
             first, curvatures = torch.autograd.grad(total, (pulls, copies))
+            curvatures = curvatures.unflatten(0, (len(atoms), m))
         else:
             (first,), curvatures = torch.autograd.grad(total, pulls), None
         irreps = product.linear.irreps_in
         parts = zip(irreps, first.split([each.dim for each in irreps], dim=1), strict=True)
-        return [part.view(n, each.mul, each.ir.dim) for each, part in parts], curvatures
+        return [part.view(len(atoms), m, each.mul, each.ir.dim) for each, part in parts], curvatures
 
-    def bent(self, layer: int, atom: int, first: torch.Tensor) -> torch.Tensor:
-        """`first` (n, n_features) times the second derivatives of the energy that is read after the layer."""
-        copies = self.features[layer + 1][atom].expand(len(first), -1).clone().requires_grad_(True)
+    def bent(self, layer: int, atoms: list[int], first: torch.Tensor) -> torch.Tensor:
+        """`first` (n, rows, n_features) times the second derivatives of the energy read after the layer."""
+        copies = self.features[layer + 1][atoms].repeat_interleave(first.shape[1], dim=0).requires_grad_(True)
         (slope,) = torch.autograd.grad(
             self.energies(layer, copies).sum(),
             copies,
@@ -344,4 +376,4 @@ class Layers:
         )
         if not slope.requires_grad:  # read linearly, or not at all
             return torch.zeros_like(first)
-        return torch.autograd.grad((slope * first).sum(), copies)[0]
+        return torch.autograd.grad((slope * first.flatten(0, 1)).sum(), copies)[0].view_as(first)

@@ -27,7 +27,7 @@ class DefectiveSheet:
     vacancy: Defect
     relaxed: Atoms
     phonon: Phonopy  # of the defective cell, which is its own primitive cell
-    pristine: Phonopy  # of `primitive`, from a supercell of the same size, invariant under rotations
+    pristine: Phonopy  # of `primitive`, invariant under rotations
     residuals: dict[str, dict[str, float]]  # of `phonon`, "before" and "after" it was symmetrised
 
     def sites(self, atoms: np.ndarray) -> np.ndarray:
@@ -51,14 +51,19 @@ def relaxed_defect(run: Any, potential: Potential) -> tuple[Atoms, Defect, Atoms
 def defective_sheet(run: Any, potential: Potential) -> DefectiveSheet:
     """The same with the phonons of both; what they are made from is kept in `run.shared_folder`, and found there."""
     primitive, vacancy, relaxed = relaxed_defect(run, potential)
-    how = {"method": run.method, "displacement": run.displacement, "folder": run.shared_folder}
-    phonon = force_constants.of(relaxed, 1, potential, **how)
+    how = {"displacement": run.displacement, "dtype": run.dtype, "folder": run.shared_folder}
+    exact = run.method == "analytic"
+    # Exact ones have supercells of their own, in which no constants of different images add up.
+    phonon = force_constants.of(relaxed, None if exact else 1, potential, method=run.method, **how)
     residuals = {"before": force_constants.residuals(phonon)}
     force_constants.symmetrise(phonon)
     residuals["after"] = force_constants.residuals(phonon)
-    pristine = force_constants.of(primitive, run.supercell, potential, **how)
+    pristine = force_constants.of(
+        primitive, None if exact else run.supercell, potential, method=run.method, **how
+    )
     force_constants.symmetrise(pristine)
-    phonons.make_rotationally_invariant(pristine, evaluate(potential, primitive)["stress"])
+    if not exact:
+        phonons.make_rotationally_invariant(pristine, evaluate(potential, primitive)["stress"])
     return DefectiveSheet(primitive, vacancy, relaxed, phonon, pristine, residuals)
 
 

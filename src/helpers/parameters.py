@@ -231,8 +231,18 @@ class Simulation(Run):
     device: Literal["cpu", "cuda"] = "cpu"
     method: Literal["analytic", "finite_differences"] = "analytic"
     displacement: float = Field(default=0.01, ge=0.001, le=0.05)
+    dtype: Literal["float64", "float32"] = "float64"
     mesh: int = Field(default=36, ge=1, le=200)
     smearing: float = Field(default=0.05, gt=0.0, le=1.0)
+
+    @field_validator("dtype")
+    @classmethod
+    def differences_need_digits(cls, dtype: str, known: ValidationInfo) -> str:
+        if dtype == "float32" and known.data.get("method") == "finite_differences":
+            raise ValueError(
+                "is for method = 'analytic': differences of forces lose half of its seven digits; give 'float64'"
+            )
+        return dtype
 
     @property
     def strain_name(self) -> str:

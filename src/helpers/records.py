@@ -130,7 +130,7 @@ def write(run: Any, results: dict[str, Any]) -> Path:
             "key": run.key,
             "parameters": run.model_dump(),
             "inputs": run.inputs,
-            "dtype": "float64",
+            "dtype": getattr(run, "dtype", "float64"),
             "versions": versions(),
             "revision": revision(),
             "results": results,
