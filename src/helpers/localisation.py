@@ -203,24 +203,31 @@ def continued(patterns: Patterns, sheet: DefectiveSheet, mesh: int, groups: Grou
     # Every q: the participation of one of a star is not that of all.
     sheet.phonon.init_mesh([mesh, mesh, 1], is_gamma_center=True, is_mesh_symmetry=False)
     multiplicities = sheet.phonon.mesh.weights / sheet.phonon.mesh.weights.sum()
-    states = list(patterns.amplitudes(sheet, sheet.phonon.mesh.qpoints))
-    frequencies = np.concatenate([each for each, _, _ in states])
-    found = []
+    q_points = sheet.phonon.mesh.qpoints
+    # Twice: the eigenvectors of all q at once are gigabytes, and which count is known at the end only.
+    states = [(levels, amplitudes) for levels, amplitudes, _ in patterns.amplitudes(sheet, q_points)]
+    frequencies = np.concatenate([each for each, _ in states])
+    quartiles, cores = [], []
     for number in range(len(patterns.vectors)):
-        shares = [
-            multiplicity * (abs(amplitudes[number]) ** 2).sum(axis=0)
-            for multiplicity, (_, amplitudes, _) in zip(multiplicities, states, strict=True)
-        ]
-        lower, middle, upper = (
-            quantile(frequencies, np.concatenate(shares), share) for share in (0.25, 0.5, 0.75)
+        shares = np.concatenate(
+            [
+                multiplicity * (abs(amplitudes[number]) ** 2).sum(axis=0)
+                for multiplicity, (_, amplitudes) in zip(multiplicities, states, strict=True)
+            ]
         )
-        motion = np.zeros(len(sheet.relaxed))
-        for multiplicity, (levels, amplitudes, vectors) in zip(multiplicities, states, strict=True):
+        quartiles.append([quantile(frequencies, shares, share) for share in (0.25, 0.5, 0.75)])
+        cores.append(float(shares[abs(frequencies - quartiles[-1][1]) < WINDOW / 5].sum()))
+    motions = np.zeros((len(patterns.vectors), len(sheet.relaxed)))
+    for multiplicity, (levels, amplitudes, vectors) in zip(
+        multiplicities, patterns.amplitudes(sheet, q_points), strict=True
+    ):
+        for number, (_, middle, _) in enumerate(quartiles):
             near = abs(levels - middle) < WINDOW
             projected = vectors[:, :, near] @ amplitudes[number][:, near].T
-            motion += multiplicity * (abs(projected) ** 2).sum(axis=(1, 2))
+            motions[number] += multiplicity * (abs(projected) ** 2).sum(axis=(1, 2))
+    found = []
+    for (lower, middle, upper), core, motion in zip(quartiles, cores, motions, strict=True):
         share, motion = float(motion.sum()), motion / motion.sum()
-        core = float(np.concatenate(shares)[abs(frequencies - middle) < WINDOW / 5].sum())
         weights = {name: float(motion[atoms].sum()) for name, atoms in groups.items()}
         atoms = float(len(motion) * participation_ratio(motion))
         found.append(Continued(middle, upper - lower, share, core, atoms, weights))
