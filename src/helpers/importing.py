@@ -7,6 +7,7 @@ compressed (.gz, .bz2, .xz). OUT.xyz is written only if every IN is whole and ca
 """
 
 import argparse
+import dataclasses
 import itertools
 import lzma
 import re
@@ -16,6 +17,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import ase.io
@@ -25,25 +27,27 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from ase.io.formats import open_with_compression
 from ase.neighborlist import primitive_neighbor_list
+from ase.stress import full_3x3_to_voigt_6_stress
 from tqdm import tqdm
 
 from helpers import dataset, records
 
 LABELS = ("energy", "free_energy", "forces", "stress")
 KEYS = {"energy": "energy", "forces": "forces", "stress": "stress"}
-# Of an ML_AB file: the sections of every configuration.
+# Of an ML_AB file: two sections of its header, and those of every configuration.
+CONFIGURATIONS, FILE_TYPES = "The number of configurations", "The atom types in the data file"
 TYPES, ATOMS, COUNTS = "The number of atom types", "The number of atoms", "Atom types and atom numbers"
 CELL, POSITIONS = "Primitive lattice vectors (ang.)", "Atomic positions (ang.)"
 ENERGY, FORCES, STRESS = "Total energy (eV)", "Forces (eV ang.^-1)", "Stress (kbar)"
+EDIFF_REACHED, STEP_END = "aborting loop because EDIFF is reached", "FREE ENERGIE OF THE ION-ELECTRON SYSTEM"
 SEPARATOR = re.compile(r"\s*([*=-])\1{9,}\s*")
 NOBLE = [atomic_numbers[symbol] for symbol in ("He", "Ne", "Ar", "Kr", "Xe", "Rn")]
 # A place in a file, and the frame there; None where the electrons did not converge.
 Frames = Iterator[tuple[str, Atoms | None]]
-Rows = list[tuple[int, str]]  # line numbers, counted from 1, and lines
 
 
-def labelled(symbols: list[str], cell: np.ndarray, positions: np.ndarray, **labels: object) -> Atoms:
-    """A periodic frame; positions and cell in A, labels by their names in `LABELS`, in eV and A."""
+def labelled(symbols: Any, cell: np.ndarray, positions: np.ndarray, labels: dict[str, Any]) -> Atoms:
+    """A periodic frame with these `LABELS` and nothing else; all in eV and A."""
     atoms = Atoms(symbols, cell=cell, positions=positions, pbc=True)
     atoms.calc = SinglePointCalculator(atoms, **labels)
     return atoms
@@ -60,245 +64,238 @@ def text_of(path: Path) -> str:
         ) from None
 
 
-def sections(text: str) -> list[tuple[str, int, Rows]]:
-    """Title, its line and the rows below it of each section of an ML_AB file."""
-    found: list[tuple[str, int, Rows]] = []
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A title of an ML_AB file with the rows below it: line numbers, counted from 1, and lines."""
+
+    path: Path
+    line: int
+    title: str
+    rows: list[tuple[int, str]] = dataclasses.field(default_factory=list)
+
+    def wrong(self, what: str, line: int | None = None) -> ValueError:
+        return ValueError(f"{self.path}, line {line or self.line}: {what}")
+
+    def numbers(self, n_rows: int, n_columns: int) -> np.ndarray:
+        """(n_rows, n_columns) numbers; ValueError naming the line where they are not."""
+        values = []
+        for line, row in self.rows[:n_rows]:
+            try:
+                values.append([float(word) for word in row.split()])
+            except ValueError:
+                raise self.wrong(f"not numbers of {self.title!r}: {row.strip()[:40]!r}", line) from None
+            if len(values[-1]) != n_columns:
+                raise self.wrong(f"{len(values[-1])} numbers of {self.title!r}, not {n_columns}", line)
+        if len(self.rows) != n_rows:
+            raise self.wrong(
+                f"{len(self.rows)} rows of {self.title!r}, not {n_rows}: cut short, or wrong counts"
+            )
+        return np.array(values).reshape(n_rows, n_columns)
+
+    def count(self) -> int:
+        """The one whole number that the section holds."""
+        value = self.numbers(1, 1)[0, 0]
+        if not value.is_integer() or value < 1:
+            raise self.wrong(f"{self.title!r} must be a positive whole number, not {value:g}")
+        return int(value)
+
+    def stress(self) -> np.ndarray:
+        """(6,) stress in eV/A^3, xx yy zz yz xz xy, tension positive; VASP's kbar count compression positive."""
+        titles = [" ".join(row.split()) for _, row in self.rows[::2]]
+        if titles != ["XX YY ZZ", "XY YZ ZX"]:
+            raise self.wrong(f"the stress must be three numbers XX YY ZZ and three XY YZ ZX, not {titles}")
+        given = dataclasses.replace(self, rows=self.rows[1::2])
+        xx, yy, zz, xy, yz, zx = given.numbers(2, 3).ravel()
+        return -0.1 * units.GPa * np.array([xx, yy, zz, yz, zx, xy])
+
+
+def sections(text: str, path: Path) -> list[Section]:
+    """All sections of an ML_AB file; each title stands below a line of * or =."""
+    found: list[Section] = []
     opened = True
     for number, line in enumerate(text.splitlines(), start=1):
         if rule := SEPARATOR.fullmatch(line):
             opened = opened or rule[1] != "-"
         elif opened:
-            found.append((" ".join(line.split()), number, []))
+            found.append(Section(path, number, " ".join(line.split())))
             opened = False
         elif line.strip():
-            found[-1][2].append((number, line))
+            found[-1].rows.append((number, line))
     return found
 
 
-def numbers(rows: Rows, shape: tuple[int, int], what: str, path: Path, line: int) -> np.ndarray:
-    """`shape` numbers of the rows; ValueError naming the line where they are not."""
-    values = []
-    for number, row in rows[: shape[0]]:
-        try:
-            values.append([float(word) for word in row.split()])
-        except ValueError:
-            raise ValueError(f"{path}, line {number}: no numbers of {what}: {row.strip()[:40]!r}") from None
-        if len(values[-1]) != shape[1]:
-            raise ValueError(f"{path}, line {number}: {len(values[-1])} numbers of {what}, not {shape[1]}")
-    if len(rows) != shape[0]:
-        place = rows[shape[0]][0] if len(rows) > shape[0] else rows[-1][0] if rows else line
-        raise ValueError(
-            f"{path}, line {place}: {len(rows)} rows of {what}, not {shape[0]}: cut short, or wrong counts"
-        )
-    return np.array(values)
-
-
-def whole_number(rows: Rows, what: str, path: Path, line: int) -> int:
-    """The one whole number of a section."""
-    value = numbers(rows, (1, 1), what, path, line)[0, 0]
-    if value != int(value):
-        raise ValueError(f"{path}, line {rows[0][0]}: {what} must be a whole number, not {value}")
-    return int(value)
-
-
-def elements(rows: Rows, n_types: int, n_atoms: int, known: set[str], path: Path, line: int) -> list[str]:
-    """Symbols of the atoms from rows of a symbol and a number of atoms."""
+def elements(counts: Section, n_types: int, n_atoms: int, known: set[str]) -> list[str]:
+    """Symbols of a configuration's atoms; ValueError if they contradict its counts or the file's types."""
     symbols: list[str] = []
-    for number, row in rows:
+    for line, row in counts.rows:
         match = re.fullmatch(r"\s*([A-Z][a-z]?)\s+(\d+)\s*", row)
         if match is None or match[1] not in chemical_symbols:
-            raise ValueError(
-                f"{path}, line {number}: must be an element and its number of atoms: {row.strip()!r}"
-            )
+            raise counts.wrong(f"must be an element and its number of atoms, not {row.strip()[:40]!r}", line)
         if match[1] not in known:
-            raise ValueError(
-                f"{path}, line {number}: {match[1]} is not among the file's types {sorted(known)}"
+            raise counts.wrong(
+                f"{match[1]} is not among the types of the file, {', '.join(sorted(known))}", line
             )
         symbols += [match[1]] * int(match[2])
-    if len(rows) != n_types or len(symbols) != n_atoms:
-        raise ValueError(
-            f"{path}, line {line}: {len(symbols)} atoms of {len(rows)} types, but the configuration is said to "
-            f"have {n_atoms} of {n_types}"
+    if (len(counts.rows), len(symbols)) != (n_types, n_atoms):
+        raise counts.wrong(
+            f"{len(symbols)} atoms of {len(counts.rows)} types in a configuration of {n_atoms} atoms of {n_types}"
         )
     return symbols
 
 
-def kilobars(rows: Rows, path: Path, line: int) -> np.ndarray:
-    """(6,) stress in eV/A^3, xx yy zz yz xz xy, tension positive, from VASP's in kbar, compression positive."""
-    titles = [" ".join(row.split()) for _, row in rows[::2]]
-    if titles != ["XX YY ZZ", "XY YZ ZX"]:
-        raise ValueError(
-            f"{path}, line {line}: the stress must be given as XX YY ZZ and XY YZ ZX, not {titles}"
+def configuration(first: Section, members: list[Section], known: set[str]) -> Atoms:
+    """The frame of one configuration of an ML_AB file, which begins with the section `first`."""
+    by_title = {section.title: section for section in members}
+    if len(by_title) < len(members):
+        raise first.wrong(
+            "a section of this configuration is there twice: is the next one's first line missing?"
         )
-    xx, yy, zz, xy, yz, zx = numbers(rows[1::2], (2, 3), "stress", path, line).ravel()
-    return -0.1 * units.GPa * np.array([xx, yy, zz, yz, zx, xy])
-
-
-def configuration(parts: list[tuple[str, int, Rows]], known: set[str], path: Path, start: int) -> Atoms:
-    """The frame of one configuration of an ML_AB file from its sections; `start` is its first line."""
-    rows = {title: (content, path, line) for title, line, content in parts}
-    wanted = (TYPES, ATOMS, COUNTS, CELL, POSITIONS, ENERGY, FORCES)
-    if len(rows) < len(parts):
-        raise ValueError(f"{path}, line {start}: a section of this configuration is there twice")
-    for title in wanted:
-        if title not in rows:
-            raise ValueError(f"{path}, line {start}: no {title!r} in this configuration: cut short?")
-
-    def value(title: str, *shape: int) -> np.ndarray:
-        content, *place = rows[title]
-        return numbers(content, shape, title, *place)
-
-    def count(title: str) -> int:
-        content, *place = rows[title]
-        return whole_number(content, title, *place)
-
-    n_atoms = count(ATOMS)
-    content, *place = rows[COUNTS]
-    symbols = elements(content, count(TYPES), n_atoms, known, *place)
-    labels = {"energy": float(value(ENERGY, 1, 1)[0, 0]), "forces": value(FORCES, n_atoms, 3)}
-    if STRESS in rows:
-        labels["stress"] = kilobars(*rows[STRESS])
-    return labelled(symbols, value(CELL, 3, 3), value(POSITIONS, n_atoms, 3), **labels)
+    for title in (TYPES, ATOMS, COUNTS, CELL, POSITIONS, ENERGY, FORCES):
+        if title not in by_title:
+            raise first.wrong(f"no {title!r} in this configuration: cut short, or other units")
+    n_atoms = by_title[ATOMS].count()
+    symbols = elements(by_title[COUNTS], by_title[TYPES].count(), n_atoms, known)
+    labels = {
+        "energy": float(by_title[ENERGY].numbers(1, 1)[0, 0]),
+        "forces": by_title[FORCES].numbers(n_atoms, 3),
+    }
+    if STRESS in by_title:
+        labels["stress"] = by_title[STRESS].stress()
+    return labelled(symbols, by_title[CELL].numbers(3, 3), by_title[POSITIONS].numbers(n_atoms, 3), labels)
 
 
 def ml_ab(text: str, path: Path) -> Frames:
     """Configurations of an ML_AB file, VASP's training data; each has elements and a stress of its own or none."""
-    found = sections(text)
-    starts = [i for i, (title, _, _) in enumerate(found) if title.startswith("Configuration num.")]
-    header = {title: (rows, path, line) for title, line, rows in found[: starts[0] if starts else None]}
-    for title in ("The number of configurations", "The atom types in the data file"):
+    found = sections(text, path)
+    starts = [i for i, section in enumerate(found) if section.title.startswith("Configuration num.")]
+    header = {section.title: section for section in found[: starts[0] if starts else None]}
+    for title in (CONFIGURATIONS, FILE_TYPES):
         if title not in header:
-            raise ValueError(f"{path}, line 1: no {title!r} before the first configuration: cut short?")
-    announced, *place = header["The number of configurations"]
-    if whole_number(announced, "configurations", *place) != len(starts):
-        raise ValueError(
-            f"{path}, line {announced[0][0]}: {announced[0][1].strip()} configurations are announced, "
-            f"{len(starts)} are there: the file is cut short, or wrongly put together"
+            raise found[0].wrong(f"no {title!r} before the first configuration: cut short")
+    announced = header[CONFIGURATIONS].count()
+    if announced != len(starts):
+        raise header[CONFIGURATIONS].wrong(
+            f"{announced} configurations are announced, {len(starts)} are there: cut short, or wrongly put together"
         )
     if not text.endswith("\n"):
         raise ValueError(
-            f"{path}, line {len(text.splitlines())}: cut short, this line has no end. Copy it again"
+            f"{path}, line {len(text.splitlines())}: cut short, the line has no end. Copy the file again"
         )
-    known = {word for _, row in header["The atom types in the data file"][0] for word in row.split()}
+    known = {word for _, row in header[FILE_TYPES].rows for word in row.split()}
     for number, (start, end) in enumerate(itertools.pairwise([*starts, len(found)]), start=1):
-        title, line, _ = found[start]
-        if title.split()[-1] != str(number):
-            raise ValueError(f"{path}, line {line}: {title!r} where number {number} belongs")
-        atoms = configuration(found[start + 1 : end], known, path, line)
-        yield f"{path}, configuration {number} (line {line})", atoms
+        first = found[start]
+        if first.title.split()[-1].lstrip("0") != str(number):
+            raise first.wrong(f"{first.title!r} where number {number} belongs")
+        atoms = configuration(first, found[start + 1 : end], known)
+        yield f"{path}, line {first.line}, configuration {number}", atoms
 
 
-def read_by_ase(text: str, path: Path, form: str, steps: int) -> Iterator[tuple[str, Atoms]]:
-    """Place and frame of each ionic step, read by ASE, which gives E0 as `energy` and `free_energy` beside it.
+def read_by_ase(text: str, path: Path, form: str, n_steps: int) -> Iterator[tuple[str, Atoms]]:
+    """Place and frame of each ionic step, read by ASE: `energy` is that of sigma -> 0, `free_energy` beside it.
 
     ASE takes fixed atoms, whose forces it would hide, from files beside an OUTCAR; here there are none.
     """
-    with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
-        warnings.simplefilter("error")  # ASE warns and goes on where a stress cannot be read
-        name = Path(temporary) / "file"
+    with tempfile.TemporaryDirectory() as folder:
+        name = Path(folder) / "file"
         name.write_text(text)
-        frames = ase.io.iread(name, ":", format=form)
-        for step in range(1, steps + 1):
-            place = f"{path}, ionic step {step}"
+        steps = ase.io.iread(name, ":", format=form)
+        for number in range(1, n_steps + 1):
+            place = f"{path}, ionic step {number}"
             try:
-                atoms = next(frames)
-                labels = {key: value for key, value in atoms.calc.results.items() if key in LABELS}
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error", UserWarning)  # what ASE says where it drops a stress
+                    atoms = next(steps)
             except Exception as error:  # whatever its parsing meets
-                reason = str(error).split("\n")[0]
-                raise ValueError(f"{place}: cannot be read ({type(error).__name__}: {reason})") from None
-            yield place, labelled(atoms.numbers, atoms.cell.array, atoms.positions, **labels)
+                reason = f"{type(error).__name__}: {error}".split("\n")[0]
+                raise ValueError(f"{place}: cannot be read ({reason})") from None
+            labels = {name: atoms.calc.results[name] for name in LABELS if name in atoms.calc.results}
+            yield place, labelled(atoms.numbers, atoms.cell.array, atoms.positions, labels)
 
 
 def vasprun(text: str, path: Path) -> Frames:
-    """Ionic steps of a vasprun.xml."""
+    """Ionic steps of a vasprun.xml; one of as many electronic steps as NELM allows counts as not converged."""
     try:
         root = ElementTree.fromstring(text.encode())
     except ElementTree.ParseError as error:
         raise ValueError(
             f"{path}, line {error.position[0]}: not whole ({error}): the run was killed, or the copy cut short"
         ) from None
+    announced, nelm = root.findtext("atominfo/atoms"), root.findtext("parameters//i[@name='NELM']")
+    if announced is None or nelm is None:
+        raise ValueError(f"{path}: no number of atoms, or no NELM: not VASP's")
+    n_atoms, n_listed = int(announced), len(root.findall("atominfo/array[@name='atoms']/set/rc"))
+    if n_listed != n_atoms:
+        raise ValueError(f"{path}, atominfo: {n_listed} atoms are listed where {n_atoms} are announced")
     steps = root.findall("calculation")
-    n_atoms, species = (
-        int(root.findtext("atominfo/atoms")),
-        root.findall("atominfo/array[@name='atoms']/set/rc"),
-    )
-    if len(species) != n_atoms:
-        raise ValueError(f"{path}, atominfo: {n_atoms} atoms are announced, {len(species)} are listed")
-    nelm = int(root.findtext("parameters//i[@name='NELM']"))
+    for number, step in enumerate(steps, start=1):
+        for name, rows in (("positions", "structure/varray"), ("forces", "varray")):
+            n_rows = len(step.findall(f"{rows}[@name='{name}']/v"))
+            if n_rows != n_atoms:  # ASE would leave zeros
+                raise ValueError(f"{path}, ionic step {number}: {n_rows} rows of {name} for {n_atoms} atoms")
+        if step.find("scstep") is None:
+            raise ValueError(f"{path}, ionic step {number}: no electronic steps: predicted, not computed")
     for step, (place, atoms) in zip(steps, read_by_ase(text, path, "vasp-xml", len(steps)), strict=True):
-        # ASE leaves zeros where rows are missing.
-        for what in ("structure/varray[@name='positions']", "varray[@name='forces']"):
-            rows = step.findall(f"{what}/v")
-            if len(rows) != n_atoms:
-                raise ValueError(f"{place}: {len(rows)} rows of {what.split(chr(39))[1]} for {n_atoms} atoms")
-        # Those of a linear response come after the structure.
-        electronic = [child.tag for child in step].index("structure")
-        yield place, atoms if electronic < nelm else None
+        # Electronic steps of a linear response come after the structure.
+        n_electronic = [child.tag for child in step].index("structure")
+        yield place, atoms if n_electronic < int(nelm) else None
 
 
 def outcar(text: str, path: Path) -> Frames:
     """Ionic steps of an OUTCAR."""
     lines = text.splitlines()
+    announced = re.search(r"NIONS\s*=\s*(\d+)", text)
     converged: list[bool] = []
-    reached, block = False, None
-    n_atoms = int(re.search(r"NIONS =\s*(\d+)", text)[1])
+    reached, rows = False, None  # rows of the table of forces at hand; -1 above its first rule
     for number, line in enumerate(lines, start=1):
-        if "ML FREE ENERGIE" in line or "(ML)" in line:
+        if "ML FREE ENERGIE" in line:
             raise ValueError(
-                f"{path}, line {number}: predicted by VASP's force field, not computed. Import the run's ML_ABN"
+                f"{path}, line {number}: predicted by VASP's own force field, not computed: import the run's ML_ABN"
             )
-        if "aborting loop because EDIFF is reached" in line:
+        if EDIFF_REACHED in line:
             reached = True
         elif "TOTAL-FORCE (eV/Angst)" in line:
-            block = -1
-        elif block is not None and SEPARATOR.fullmatch(line):
-            if block >= 0 and block != n_atoms:
-                raise ValueError(
-                    f"{path}, line {number}: {block} rows of positions and forces for {n_atoms} atoms"
-                )
-            block = 0 if block < 0 else None
-        elif block is not None:
-            block += 1
-        elif "FREE ENERGIE OF THE ION-ELECTRON SYSTEM" in line:
+            rows = -1
+        elif rows is not None and SEPARATOR.fullmatch(line):
+            if announced and rows not in (-1, int(announced[1])):
+                raise ValueError(f"{path}, line {number}: {rows} rows of forces for {announced[1]} atoms")
+            rows = 0 if rows == -1 else None
+        elif rows is not None:
+            rows += 1
+        elif STEP_END in line:
             converged.append(reached)
             reached = False
-    if "General timing and accounting" not in text:
+    if announced is None or "General timing and accounting" not in text:
         raise ValueError(
-            f"{path}, line {len(lines)}: the file ends after {len(converged)} whole ionic steps without VASP's "
-            "closing lines: the run was killed, or the copy cut short"
+            f"{path}, line {len(lines)}: the file ends after {len(converged)} ionic steps without VASP's closing "
+            "lines: the run was killed, or the copy cut short"
         )
-    for good, (place, atoms) in zip(
-        converged, read_by_ase(text, path, "vasp-out", len(converged)), strict=True
-    ):
-        yield place, atoms if good else None
+    steps = read_by_ase(text, path, "vasp-out", len(converged))
+    for done, (place, atoms) in zip(converged, steps, strict=True):
+        yield place, atoms if done else None
 
 
 def xyz(text: str, path: Path, keys: dict[str, str]) -> Frames:
-    """Frames of extended XYZ whose labels go by the names `keys`, in eV and A."""
+    """Frames of extended XYZ, in eV and A, whose labels go by the names `keys` or else by ours."""
+    names = KEYS | keys
     for place, atoms in dataset.parse(text, path):
         given = atoms.arrays | atoms.info | (atoms.calc.results if atoms.calc else {})
-        labels = {name: given[key] for name, key in keys.items() if key in given}
-        if missing := [name for name in ("energy", "forces") if name not in labels]:
-            name = missing[0]
-            near = [key for key in given if name.rstrip("s") in key.lower()]
-            hint = f"give --{name}-key, one of {', '.join(near)}" if near else f"found: {', '.join(given)}"
-            raise ValueError(f"{place}: no {keys[name]}; {hint}")
-        if "stress" in labels:
-            stress = np.asarray(labels["stress"])
-            if stress.size == 9:
-                tensor = stress.reshape(3, 3)
-                stress = ((tensor + tensor.T) / 2).ravel()[[0, 4, 8, 5, 2, 1]]
-            labels["stress"] = stress
-        if "free_energy" in given and keys["energy"] == "energy":
+        for name in ("energy", "forces", *keys):
+            if names[name] not in given:
+                near = [key for key in given if name.rstrip("s") in key.lower()]
+                remedy = (
+                    f"give --{name}-key, one of: {', '.join(near)}" if near else f"found: {', '.join(given)}"
+                )
+                raise ValueError(f"{place}: no {names[name]}; {remedy}")
+        labels = {name: given[key] for name, key in names.items() if key in given}
+        if np.size(labels.get("stress")) == 9:
+            labels["stress"] = full_3x3_to_voigt_6_stress(np.reshape(labels["stress"], (3, 3)))
+        if "free_energy" in given and "energy" not in keys:
             labels["free_energy"] = given["free_energy"]
-        frame = atoms.copy()
-        for name in [*frame.arrays]:
-            if name not in ("numbers", "positions"):
-                del frame.arrays[name]
-        for key in (*keys.values(), *LABELS):
-            frame.info.pop(key, None)
-        frame.set_constraint()
-        frame.calc = SinglePointCalculator(frame, **labels)
+        frame = labelled(atoms.numbers, atoms.cell.array, atoms.positions, labels)
+        frame.pbc = atoms.pbc
+        frame.info = {
+            key: value for key, value in atoms.info.items() if key not in (*names.values(), *LABELS)
+        }
         yield place, frame
 
 
@@ -315,7 +312,7 @@ def source(path: Path, keys: dict[str, str]) -> Frames:
     elif re.search(r"^ *vasp\.\d", head, re.MULTILINE):
         reader = outcar
     elif head.split("\n")[0].strip().isdecimal():
-        return xyz(text, path, KEYS | keys)
+        return xyz(text, path, keys)
     else:
         raise ValueError(f"{path}, line 1: neither VASP's ML_AB, vasprun.xml or OUTCAR nor extended XYZ")
     if keys:
@@ -324,9 +321,9 @@ def source(path: Path, keys: dict[str, str]) -> Frames:
 
 
 def shortest(atoms: Atoms) -> float:
-    """Smallest distance between atoms over the sum of their covalent radii; infinity beyond four times."""
+    """Smallest distance between atoms over the sum of their covalent radii; infinity beyond three times."""
     radii = covalent_radii[atoms.numbers]
-    i, j, d = primitive_neighbor_list("ijd", atoms.pbc, atoms.cell, atoms.positions, 4 * radii)
+    i, j, d = primitive_neighbor_list("ijd", atoms.pbc, atoms.cell, atoms.positions, 3 * radii)
     return float((d / (radii[i] + radii[j])).min(initial=np.inf))
 
 
@@ -376,7 +373,7 @@ def read(path: Path, keys: dict[str, str], blocks: int = 1) -> tuple[list[Atoms]
     Raises ValueError, one line with the file and the place, for what cannot be right.
     """
     frames, left_out = [], []
-    for place, atoms in tqdm(source(path, keys), desc=path.name, unit="frame", leave=False):
+    for place, atoms in tqdm(source(path, keys), desc=path.name, unit="frame", leave=False, disable=None):
         if atoms is None:
             left_out.append(place)
         elif complaint := dataset.problem(atoms):
@@ -384,7 +381,7 @@ def read(path: Path, keys: dict[str, str], blocks: int = 1) -> tuple[list[Atoms]
         else:
             frames.append(atoms)
     if not frames:
-        raise ValueError(f"{path}: no frame with converged electrons ({len(left_out)} without)")
+        raise ValueError(f"{path}: no ionic step whose electrons converged ({len(left_out)} that did not)")
     check_sizes(frames, path)
     try:
         dataset.check_units(frames)
