@@ -15,17 +15,18 @@ import sys
 import tempfile
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from xml.etree import ElementTree
 
-import ase.io
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from ase.io.formats import open_with_compression
+from ase.io.vasp import read_vasp_xml
+from ase.io.vasp_parsers.vasp_outcar_parsers import outcarchunks
 from ase.neighborlist import primitive_neighbor_list
 from ase.stress import full_3x3_to_voigt_6_stress
 from tqdm import tqdm
@@ -39,6 +40,7 @@ CONFIGURATIONS, FILE_TYPES = "The number of configurations", "The atom types in 
 TYPES, ATOMS, COUNTS = "The number of atom types", "The number of atoms", "Atom types and atom numbers"
 CELL, POSITIONS = "Primitive lattice vectors (ang.)", "Atomic positions (ang.)"
 ENERGY, FORCES, STRESS = "Total energy (eV)", "Forces (eV ang.^-1)", "Stress (kbar)"
+NELM = "parameters//separator[@name='electronic convergence']/i[@name='NELM']"
 EDIFF_REACHED, STEP_END = "aborting loop because EDIFF is reached", "FREE ENERGIE OF THE ION-ELECTRON SYSTEM"
 SEPARATOR = re.compile(r"\s*([*=-])\1{9,}\s*")
 NOBLE = [atomic_numbers[symbol] for symbol in ("He", "Ne", "Ar", "Kr", "Xe", "Rn")]
@@ -100,7 +102,7 @@ class Section:
         return int(value)
 
     def stress(self) -> np.ndarray:
-        """(6,) stress in eV/A^3, xx yy zz yz xz xy, tension positive; VASP's kbar count compression positive."""
+        """(6,) stress in eV/A^3, xx yy zz yz xz xy, positive in tension; VASP's kbar in compression."""
         titles = [" ".join(row.split()) for _, row in self.rows[::2]]
         if titles != ["XX YY ZZ", "XY YZ ZX"]:
             raise self.wrong(f"the stress must be three numbers XX YY ZZ and three XY YZ ZX, not {titles}")
@@ -138,7 +140,7 @@ def elements(counts: Section, n_types: int, n_atoms: int, known: set[str]) -> li
         symbols += [match[1]] * int(match[2])
     if (len(counts.rows), len(symbols)) != (n_types, n_atoms):
         raise counts.wrong(
-            f"{len(symbols)} atoms of {len(counts.rows)} types in a configuration of {n_atoms} atoms of {n_types}"
+            f"{len(symbols)} atoms of {len(counts.rows)} types in a configuration of {n_atoms} of {n_types}"
         )
     return symbols
 
@@ -165,7 +167,7 @@ def configuration(first: Section, members: list[Section], known: set[str]) -> At
 
 
 def ml_ab(text: str, path: Path) -> Frames:
-    """Configurations of an ML_AB file, VASP's training data; each has elements and a stress of its own or none."""
+    """Configurations of an ML_AB file, VASP's training data: each with its own elements, some with stress."""
     found = sections(text, path)
     starts = [i for i, section in enumerate(found) if section.title.startswith("Configuration num.")]
     header = {section.title: section for section in found[: starts[0] if starts else None]}
@@ -175,7 +177,7 @@ def ml_ab(text: str, path: Path) -> Frames:
     announced = header[CONFIGURATIONS].count()
     if announced != len(starts):
         raise header[CONFIGURATIONS].wrong(
-            f"{announced} configurations are announced, {len(starts)} are there: cut short, or wrongly put together"
+            f"{announced} configurations are announced, {len(starts)} are there: cut short, or badly merged"
         )
     if not text.endswith("\n"):
         raise ValueError(
@@ -190,37 +192,40 @@ def ml_ab(text: str, path: Path) -> Frames:
         yield f"{path}, line {first.line}, configuration {number}", atoms
 
 
-def read_by_ase(text: str, path: Path, form: str, n_steps: int) -> Iterator[tuple[str, Atoms]]:
-    """Place and frame of each ionic step, read by ASE: `energy` is that of sigma -> 0, `free_energy` beside it.
+def read_by_ase(
+    text: str, path: Path, reader: Callable[[TextIO], Iterator[Atoms]], n_steps: int
+) -> Iterator[tuple[str, Atoms]]:
+    """Place and frame of each ionic step, by ASE: `energy` for sigma -> 0, and `free_energy`.
 
     ASE takes fixed atoms, whose forces it would hide, from files beside an OUTCAR; here there are none.
     """
     with tempfile.TemporaryDirectory() as folder:
         name = Path(folder) / "file"
         name.write_text(text)
-        steps = ase.io.iread(name, ":", format=form)
-        for number in range(1, n_steps + 1):
-            place = f"{path}, ionic step {number}"
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("error", UserWarning)  # what ASE says where it drops a stress
-                    atoms = next(steps)
-            except Exception as error:  # whatever its parsing meets
-                reason = f"{type(error).__name__}: {error}".split("\n")[0]
-                raise ValueError(f"{place}: cannot be read ({reason})") from None
-            labels = {name: atoms.calc.results[name] for name in LABELS if name in atoms.calc.results}
-            yield place, labelled(atoms.numbers, atoms.cell.array, atoms.positions, labels)
+        with name.open() as file:
+            steps = reader(file)
+            for number in range(1, n_steps + 1):
+                place = f"{path}, ionic step {number}"
+                try:
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("error", UserWarning)  # what ASE says where it drops a stress
+                        atoms = next(steps)
+                except Exception as error:  # whatever its parsing meets
+                    reason = f"{type(error).__name__}: {error}".split("\n")[0]
+                    raise ValueError(f"{place}: cannot be read ({reason})") from None
+                labels = {key: atoms.calc.results[key] for key in LABELS if key in atoms.calc.results}
+                yield place, labelled(atoms.numbers, atoms.cell.array, atoms.positions, labels)
 
 
 def vasprun(text: str, path: Path) -> Frames:
-    """Ionic steps of a vasprun.xml; one of as many electronic steps as NELM allows counts as not converged."""
+    """Ionic steps of a vasprun.xml; one that took NELM electronic steps counts as not converged."""
     try:
         root = ElementTree.fromstring(text.encode())
     except ElementTree.ParseError as error:
         raise ValueError(
-            f"{path}, line {error.position[0]}: not whole ({error}): the run was killed, or the copy cut short"
+            f"{path}, line {error.position[0]}: not whole ({error}): a killed run, or a copy cut short"
         ) from None
-    announced, nelm = root.findtext("atominfo/atoms"), root.findtext("parameters//i[@name='NELM']")
+    announced, nelm = root.findtext("atominfo/atoms"), root.findtext(NELM)
     if announced is None or nelm is None:
         raise ValueError(f"{path}: no number of atoms, or no NELM: not VASP's")
     n_atoms, n_listed = int(announced), len(root.findall("atominfo/array[@name='atoms']/set/rc"))
@@ -234,7 +239,8 @@ def vasprun(text: str, path: Path) -> Frames:
                 raise ValueError(f"{path}, ionic step {number}: {n_rows} rows of {name} for {n_atoms} atoms")
         if step.find("scstep") is None:
             raise ValueError(f"{path}, ionic step {number}: no electronic steps: predicted, not computed")
-    for step, (place, atoms) in zip(steps, read_by_ase(text, path, "vasp-xml", len(steps)), strict=True):
+    by_ase = read_by_ase(text, path, lambda file: read_vasp_xml(file, slice(None)), len(steps))
+    for step, (place, atoms) in zip(steps, by_ase, strict=True):
         # Electronic steps of a linear response come after the structure.
         n_electronic = [child.tag for child in step].index("structure")
         yield place, atoms if n_electronic < int(nelm) else None
@@ -249,7 +255,7 @@ def outcar(text: str, path: Path) -> Frames:
     for number, line in enumerate(lines, start=1):
         if "ML FREE ENERGIE" in line:
             raise ValueError(
-                f"{path}, line {number}: predicted by VASP's own force field, not computed: import the run's ML_ABN"
+                f"{path}, line {number}: predicted by VASP's force field, not computed: import its ML_ABN"
             )
         if EDIFF_REACHED in line:
             reached = True
@@ -266,11 +272,13 @@ def outcar(text: str, path: Path) -> Frames:
             reached = False
     if announced is None or "General timing and accounting" not in text:
         raise ValueError(
-            f"{path}, line {len(lines)}: the file ends after {len(converged)} ionic steps without VASP's closing "
-            "lines: the run was killed, or the copy cut short"
+            f"{path}, line {len(lines)}: the file ends after {len(converged)} ionic steps without VASP's "
+            "closing lines: a killed run, or a copy cut short"
         )
-    steps = read_by_ase(text, path, "vasp-out", len(converged))
-    for done, (place, atoms) in zip(converged, steps, strict=True):
+    by_ase = read_by_ase(
+        text, path, lambda file: (chunk.build() for chunk in outcarchunks(file)), len(converged)
+    )
+    for done, (place, atoms) in zip(converged, by_ase, strict=True):
         yield place, atoms if done else None
 
 
@@ -323,8 +331,11 @@ def source(path: Path, keys: dict[str, str]) -> Frames:
 def shortest(atoms: Atoms) -> float:
     """Smallest distance between atoms over the sum of their covalent radii; infinity beyond three times."""
     radii = covalent_radii[atoms.numbers]
-    i, j, d = primitive_neighbor_list("ijd", atoms.pbc, atoms.cell, atoms.positions, 3 * radii)
-    return float((d / (radii[i] + radii[j])).min(initial=np.inf))
+    for reach in (0.5, 3):  # the short one first: with positions in nm the other would find millions
+        i, j, d = primitive_neighbor_list("ijd", atoms.pbc, atoms.cell, atoms.positions, reach * radii)
+        if len(d):
+            return float((d / (radii[i] + radii[j])).min())
+    return np.inf
 
 
 def check_sizes(frames: list[Atoms], path: Path) -> None:
@@ -337,16 +348,16 @@ def check_sizes(frames: list[Atoms], path: Path) -> None:
     ratio = float(np.median([shortest(atoms) for atoms in bound])) if bound else 1.0
     if not 0.5 < ratio < 1.5:
         raise ValueError(
-            f"{path}: nearest atoms are {ratio:.2g} times the sum of their covalent radii apart (median of frames), "
-            "so positions are not in A (Bohr, nm, or fractions of the cell?). Convert them to A"
+            f"{path}: nearest atoms are {ratio:.2g} times the sum of their covalent radii apart (median of "
+            "frames), so positions are not in A (Bohr, nm, or fractions of the cell?). Convert them to A"
         )
     stresses = [
         np.abs(atoms.calc.results["stress"]).max() for atoms in frames if "stress" in atoms.calc.results
     ]
     if stresses and np.median(stresses) > 1:
         raise ValueError(
-            f"{path}: the largest stress is {np.median(stresses):.3g} (median of frames), and 1 eV/A^3 is 160 GPa, "
-            "so it is not in eV/A^3 (GPa, kbar, or a virial in eV?). Convert it to eV/A^3"
+            f"{path}: the largest stress is {np.median(stresses):.3g} (median of frames), and 1 eV/A^3 is "
+            "160 GPa, so it is not in eV/A^3 (GPa, kbar, or a virial in eV?). Convert it to eV/A^3"
         )
 
 
