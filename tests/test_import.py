@@ -309,6 +309,12 @@ BAD_ML_AB = {
         r"no 'Total energy \(eV\)'.*other units",
     ),
     "first line lost": (last(r"\*+\n +Configuration num.*\n", ""), r"5 .* announced, 4 are there"),
+    "first line lost, and fewer announced": (
+        lambda text: edit(r"(configurations\n-+\n) +5", r"\1 4")(
+            last(r"\*+\n +Configuration num.*\n", "")(text)
+        ),
+        r"line \d+: a section of this configuration is there twice",
+    ),
     "numbered wrongly": (edit(r"num\. +2", "num. 3"), r"line \d+: 'Configuration num. 3' where number 2"),
     "force NaN": (edit(FORCE_ROW, r"\1 nan 0.0 0.0\n"), "configuration 1: NaN or infinity in forces"),
     "force overflow": (edit(FORCE_ROW, r"\1 ****** 0.0 0.0\n"), r"line \d+: not numbers of 'Forces"),
@@ -578,6 +584,7 @@ def test_blocks_of_one_trajectory_and_several_files_can_be_split(run, tmp_path):
     imported = dataset.read(out)
     seeds = [atoms.info["seed"] for atoms in imported]
     assert [seeds.count(seed) for seed in dict.fromkeys(seeds)] == [5] * 4 and seeds == sorted(seeds)
+    assert "too few groups" in told[1]
     assert {side: len(part) for side, part in dataset.split(imported).items()} == {
         "train": 10,
         "validation": 5,
@@ -590,7 +597,7 @@ def test_blocks_of_one_trajectory_and_several_files_can_be_split(run, tmp_path):
         sources.append(tmp_path / name / "vasprun.xml")
         sources[-1].write_text(text.replace("</modeling>", f"<!-- {name} --></modeling>"))
     _, out, told, _ = run(*sources)
-    assert "60 frames, 120 atoms, 3 groups" in told[0]
+    assert "60 frames, 120 atoms, 3 groups" in told[0] and len(told) == 1
     assert {len(part) for part in dataset.split(dataset.read(out)).values()} == {20}
     refused(run(text, options=("--blocks", "0")), "--blocks 0: must be 1 or more")
 

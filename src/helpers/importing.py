@@ -426,10 +426,14 @@ def main() -> None:
         frames = [atoms for members, _ in found for atoms in members]
         dataset.write(given.target, frames)
     except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
+        print(" ".join(str(error).split()), file=sys.stderr)
         sys.exit(2)
     groups = {dataset.group(atoms) for atoms in frames}
     print(f"wrote {given.target}: {len(frames)} frames, {sum(map(len, frames))} atoms, {len(groups)} groups")
+    try:
+        dataset.split(frames)
+    except ValueError:
+        print("too few groups to train on: give several IN, or cut long trajectories by --blocks")
     left_out = [place for _, places in found for place in places]
     for place in left_out:
         print(f"{place}: left out, its electrons did not converge", file=sys.stderr)
