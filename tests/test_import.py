@@ -510,6 +510,10 @@ def test_the_chosen_key_counts_and_not_another_of_our_name(run, frames, tmp_path
     assert atoms.calc.results["energy"] == -22.5 and "free_energy" not in atoms.calc.results
     _, out, _, _ = run(text)
     assert dataset.energy(dataset.read(out)[0]) == -1.0
+    _, out, _, _ = run(text, options=("--energy-key", "energy"))
+    assert dataset.energy(dataset.read(out)[0]) == pytest.approx(dataset.energy(frames[0]))
+    _, _, told, _ = run(text, DATA / "thesis.xyz")
+    assert "only 1 have a free_energy" in told[-1]
 
 
 def scaled(frames, length=1.0, energy=1.0, force=1.0, stress=1.0):

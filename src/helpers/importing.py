@@ -434,6 +434,9 @@ def main() -> None:
         dataset.split(frames)
     except ValueError:
         print("too few groups to train on: give several IN, or cut long trajectories by --blocks")
+    free = sum("free_energy" in atoms.calc.results for atoms in frames)
+    if 0 < free < len(frames):
+        print(f"only {free} have a free_energy, which is then used instead of energy: is that one scale?")
     left_out = [place for _, places in found for place in places]
     for place in left_out:
         print(f"{place}: left out, its electrons did not converge", file=sys.stderr)
