@@ -11,9 +11,11 @@ import time
 import zipfile
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 import torch
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from helpers import dataset, parameters, paths, records, training
 
@@ -238,6 +240,25 @@ def places(model: Path) -> list[str]:
             texts += [archive.read(name) for name in archive.namelist()]
     told = (b"site-packages", str(paths.ROOT).encode(), sys.prefix.encode(), b"://", b"/home/", b"/tmp/")
     return [name.decode() for name in told if any(name in text for text in texts)]
+
+
+def test_the_energy_trained_on_is_the_one_the_forces_derive_from(place, few):
+    parts = dataset.split(few)
+    before = [atoms.calc.results["energy"] for atoms in parts["train"]]
+    smeared = {side: [atoms.copy() for atoms in part] for side, part in parts.items()}
+    for side, part in smeared.items():
+        for copy, atoms in zip(part, parts[side], strict=True):
+            free = {"free_energy": atoms.calc.results["energy"] - 0.01 * len(atoms)}
+            copy.calc = SinglePointCalculator(copy, **atoms.calc.results | free)
+    run = tiny(place, seed=9)
+    training.prepare(run, smeared)
+    written = ase.io.read(run.folder / "train.xyz", ":")  # as mace_run_train reads it
+    assert [atoms.get_potential_energy() for atoms in written] == pytest.approx([e - 0.03 for e in before])
+    E0s, rank = dataset.reference_energies(smeared["train"])
+    assert rank == 1 and E0s[34] * 2 + E0s[74] == pytest.approx(np.mean(before) - 0.03)
+    training.prepare(tiny(place, seed=10), parts)
+    dataset.write(place / "plain.xyz", parts["train"])
+    assert (tiny(place, seed=10).folder / "train.xyz").read_bytes() == (place / "plain.xyz").read_bytes()
 
 
 def test_other_data_sets_the_run_aside_and_its_own_brings_it_back(place, frames):

@@ -1,5 +1,9 @@
 """Labelled configurations: read, check, describe, split. Energies in eV, forces in eV/A, stress in eV/A^3.
 
+    python -m helpers.dataset import IN [IN ...] OUT.xyz
+
+makes such a file of VASP's output or of extended XYZ with other keys; see helpers.importing.
+
 A frame is an ase.Atoms with energy, forces and, if known, stress in its calculator. Two keys of
 its comment line order a file, and a file without them works too: `config_type` is its kind, and
 frames of one kind and `seed` form a group, made from one cell or along one trajectory.
@@ -8,6 +12,7 @@ frames of one kind and `seed` form a group, made from one cell or along one traj
 import hashlib
 import io
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +51,9 @@ def problem(atoms: Atoms) -> str | None:
         "energy": (labels["energy"], ()),
         "forces": (labels["forces"], (len(atoms), 3)),
     }
-    if "stress" in labels:
-        quantities["stress"] = (labels["stress"], (6,))
+    for name, shape in (("stress", (6,)), ("free_energy", ())):
+        if name in labels:
+            quantities[name] = (labels[name], shape)
     for name, (given, shape) in quantities.items():
         value = np.asarray(given)
         if value.shape != shape or value.dtype.kind not in "iuf":
@@ -59,23 +65,21 @@ def problem(atoms: Atoms) -> str | None:
     return None
 
 
-def read(path: Path) -> list[Atoms]:
-    """Frames of an extended XYZ file, each with energy and forces; stress may be missing.
+def parse(text: str, path: Path) -> Iterator[tuple[str, Atoms]]:
+    """Place and frame, one after the other, of extended XYZ; `path` is for the places.
 
-    Raises ValueError naming the file, the frame (counted from 1) and the remedy for: an empty
-    file, anything that is not extended XYZ, a truncated last frame, a frame without atoms,
-    energy, forces or volume, and NaN or infinity.
+    Raises ValueError for an empty file, anything that is not extended XYZ, a truncated last
+    frame, and a frame without atoms. Labels are not checked.
     """
-    text = Path(path).read_text(errors="replace")
     lines = text.rstrip().split("\n")
-    frames: list[Atoms] = []
-    start = 0
+    start = number = 0
     if not text.strip():
         raise ValueError(f"{path}: the file is empty. Give an extended XYZ file with energies and forces")
     # Frames are told apart here, one at a time: ASE's reader stops silently at an empty line,
     # accepts a last number that was cut short, and does not say which frame is wrong.
     while start < len(lines):
-        where = f"{path}, frame {len(frames) + 1}"
+        number += 1
+        where = f"{path}, frame {number}"
         count = lines[start].strip()
         if not count.isdecimal():
             raise ValueError(
@@ -97,10 +101,21 @@ def read(path: Path) -> list[Atoms]:
             raise ValueError(
                 f"{where}: not extended XYZ ({type(error).__name__}: {error}). Correct lines {start + 1} to {end}"
             ) from error
+        yield where, atoms
+        start = end
+
+
+def read(path: Path) -> list[Atoms]:
+    """Frames of an extended XYZ file, each with energy and forces; stress may be missing.
+
+    Raises ValueError naming the file, the frame (counted from 1) and the remedy for what `parse`
+    and `problem` refuse: a frame without energy, forces or volume, and NaN or infinity.
+    """
+    frames: list[Atoms] = []
+    for where, atoms in parse(Path(path).read_text(errors="replace"), path):
         if complaint := problem(atoms):
             raise ValueError(f"{where}: {complaint}")
         frames.append(atoms)
-        start = end
     return frames
 
 
@@ -111,8 +126,9 @@ def write(path: Path, frames: list[Atoms]) -> None:
 
 
 def energy(atoms: Atoms) -> float:
-    """Total energy in eV."""
-    return float(atoms.calc.results["energy"])
+    """Total energy in eV: the one that the forces are the gradient of, `free_energy`, where a frame has it."""
+    labels = atoms.calc.results
+    return float(labels.get("free_energy", labels["energy"]))
 
 
 def cell_name(atoms: Atoms) -> str:
@@ -399,3 +415,10 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(
         "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
     )
+
+
+if __name__ == "__main__":
+    # Not `from helpers import`: records.key would make the importer's source part of every result.
+    import helpers.importing
+
+    helpers.importing.main()

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import chemical_symbols
 from tqdm import tqdm
 
@@ -183,6 +184,15 @@ def aside(folder: Path, description: dict[str, Any]) -> Path:
     return folder.with_name(f"{folder.name}.{digest[:8]}")
 
 
+def force_consistent(atoms: Atoms) -> Atoms:
+    """The frame with the energy that its forces are the gradient of as `energy`, the key MACE is given."""
+    if "free_energy" not in atoms.calc.results:
+        return atoms
+    copy = atoms.copy()
+    copy.calc = SinglePointCalculator(copy, **atoms.calc.results | {"energy": dataset.energy(atoms)})
+    return copy
+
+
 def prepare(training: parameters.Training, parts: dict[str, list[Atoms]]) -> None:
     """Bring the run's folder to where mace_run_train can start, or go on as it was."""
     folder, profile = training.folder, PROFILES[training.profile]
@@ -211,7 +221,7 @@ def prepare(training: parameters.Training, parts: dict[str, list[Atoms]]) -> Non
         shutil.rmtree(folder, ignore_errors=True)
         aside(folder, described).rename(folder)
     for name, part in parts.items():
-        dataset.write(folder / f"{name}.xyz", part)
+        dataset.write(folder / f"{name}.xyz", [force_consistent(atoms) for atoms in part])
     mark(training, parts)
     drop_damaged(folder)
 
