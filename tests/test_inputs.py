@@ -19,6 +19,11 @@ from helpers import parameters, paths, potential, records, structures
         ({"strain": 0.5}, "strain = 0.5: .*less than or equal to 0.05"),
         ({"trust_model": "true"}, "trust_model = 'true': must be True or False"),
         ({"device": "tpu"}, "device = 'tpu': .*'cpu' or 'cuda'"),
+        ({"dtype": "float16"}, "dtype = 'float16': .*'float64' or 'float32'"),
+        (
+            {"dtype": "float32", "method": "finite_differences"},
+            "dtype = 'float32': is for method = 'analytic'",
+        ),
         ({"In": ["", "x = 1", "# Parameters\nsupercel = 12\n"]}, "'supercel'; did you mean 'supercell'"),
         ({"In": ["# Parameters\nprofile = 'small'\n"]}, "unknown parameter 'profile'; known: formula"),
         ({"supercell": 2.5, "strain": 1.0}, "strain = 1.0: must be less.*; supercell = 2.5: must be a whole"),
