@@ -52,24 +52,28 @@ class Settings:
         return first, second, 1
 
 
-def calculator(atoms: Atoms, settings: Settings, log: Path) -> Any:
-    """A GPAW calculator for the cell of `atoms`: plane waves, spin-paired, no symmetry but time reversal."""
+def calculator(atoms: Atoms, settings: Settings, log: Path, **changed: Any) -> Any:
+    """A GPAW calculator for the cell of `atoms`: plane waves, spin-paired, no symmetry but time reversal.
+
+    `changed` are keywords of GPAW that replace those that follow from `settings`.
+    """
     from gpaw import GPAW
 
-    return GPAW(
-        mode={"name": "pw", "ecut": settings.cutoff_eV},
-        xc=settings.xc,
-        kpts={"size": settings.k_points(atoms), "gamma": True},
-        occupations={"name": "fermi-dirac", "width": settings.smearing_eV},
-        convergence={
+    keywords = {
+        "mode": {"name": "pw", "ecut": settings.cutoff_eV},
+        "xc": settings.xc,
+        "kpts": {"size": settings.k_points(atoms), "gamma": True},
+        "occupations": {"name": "fermi-dirac", "width": settings.smearing_eV},
+        "convergence": {
             "energy": settings.energy_eV_per_electron,
             "density": settings.density,
             "eigenstates": settings.eigenstates,
         },
-        spinpol=False,
-        symmetry={"point_group": False},
-        txt=str(log),
-    )
+        "spinpol": False,
+        "symmetry": {"point_group": False},
+        "txt": str(log),
+    }
+    return GPAW(**keywords | changed)
 
 
 def name(atoms: Atoms, settings: Settings) -> str:

@@ -1,0 +1,185 @@
+"""What each setting of the DFT does to the numbers that are made from it.
+
+    python workflow/error_budget.py [--processes 2]
+
+One setting at a time is changed. Of the sheet: lattice constant without in-plane stress, thickness, modes at Gamma
+there, and the stress at a = 3.32 A. Of the relaxed vacancy in 3 x 3: forces, and how they change when one of
+the three W moves by 0.02 A towards the axis, which is what phonons are made of. Finished calculations
+are kept in data/error_budget/*.json, so a killed run goes on; the figure beside them is drawn at the end.
+"""
+
+import argparse
+import importlib.util
+import json
+import multiprocessing
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import matplotlib.pyplot as plt
+import numpy as np
+from ase import Atoms
+from ase.filters import FrechetCellFilter
+from ase.optimize import BFGS
+from ase.units import _amu, _e
+from tqdm import tqdm
+
+from helpers import paths, phonons, records, reference, structures
+
+FOLDER = paths.DATA / "error_budget"
+STEP = 0.02  # A, of the displaced atoms
+SETTINGS = reference.Settings(density=1e-6)
+OURS = ("height", "spin_orbit")  # no keywords of GPAW
+
+# name -> keywords of GPAW that differ, and the height of the cell in A where it does
+SHEET: dict[str, dict[str, Any]] = {
+    "settings of the data": {},
+    "cutoff 700 eV": {"mode": {"name": "pw", "ecut": 700}},
+    "k points 12x12": {"kpts": {"size": (12, 12, 1), "gamma": True}},
+    "cell height 20 A": {"height": 20.0},
+    "smearing 0.01 eV": {"occupations": {"name": "fermi-dirac", "width": 0.01}},
+    "PBEsol": {"xc": "PBEsol"},
+    "LDA": {"xc": "LDA"},
+    "spin-orbit": {"spin_orbit": True, "nbands": "200%"},
+}
+VACANCY: dict[str, dict[str, Any]] = {
+    "settings of the data": {},
+    "cutoff 500 eV": {"mode": {"name": "pw", "ecut": 500}},
+    "k points 4x4": {"kpts": {"size": (4, 4, 1), "gamma": True}},
+    "cell height 20 A": {"height": 20.0},
+    "dipole layer": {"poissonsolver": {"dipolelayer": "xy"}},
+    "smearing 0.01 eV": {"occupations": {"name": "fermi-dirac", "width": 0.01}},
+    "spin": {"spinpol": True, "magmoms": 0.5},
+}
+
+
+def calculator(atoms: Atoms, changes: dict[str, Any], log: Path) -> Any:
+    """As the data are computed but for `changes`; the point group is used, which the data do not."""
+    changes = {name: value for name, value in changes.items() if name not in OURS}
+    if isinstance(changes.get("magmoms"), float):
+        changes["magmoms"] = [changes["magmoms"]] * len(atoms)
+    return reference.calculator(atoms, SETTINGS, log, **{"symmetry": {}} | changes)
+
+
+def with_height(atoms: Atoms, changes: dict[str, Any]) -> Atoms:
+    """A copy in a cell of the height asked for, in its middle."""
+    copy = atoms.copy()
+    if "height" in changes:
+        copy.cell[2, 2] = changes["height"]
+        copy.positions[:, 2] += (changes["height"] - atoms.cell[2, 2]) / 2
+    return copy
+
+
+def spin_orbit_energy(calculation: Any) -> float:
+    """Change of the sum of the occupied levels in eV, at the potential without: exact to first order in the density."""
+    from gpaw.spinorbit import soc_eigenstates
+
+    without, coupled = (soc_eigenstates(calculation, scale=scale) for scale in (0.0, 1.0))
+    return coupled.calculate_band_energy() - without.calculate_band_energy()
+
+
+def modes(sheet: Atoms, changes: dict[str, Any], log: Path) -> dict[str, float]:
+    """Frequencies at Gamma in cm-1 by central differences along each pattern; W first, then the two Se."""
+    masses = sheet.get_masses()
+    heavy = -2 * masses[1] / masses[0]
+    x, z = np.eye(3)[[0, 2]]
+    patterns = {
+        "E''": np.array([0 * x, x, -x]),
+        "E'": np.array([heavy * x, x, x]),
+        "A1'": np.array([0 * z, z, -z]),
+        "A2''": np.array([heavy * z, z, z]),
+    }
+    found = {}
+    for irrep, pattern in patterns.items():
+        forces, energies = [], []
+        for step in (-STEP, STEP, 0.0):
+            if not step and "spin_orbit" not in changes:
+                continue
+            moved = sheet.copy()
+            moved.positions += step * pattern
+            # A calculator of its own, for the symmetry that is left.
+            moved.calc = calculator(moved, changes, log)
+            forces.append(moved.get_forces())
+            if "spin_orbit" in changes:
+                energies.append(spin_orbit_energy(moved.calc))
+        stiffness = ((forces[0] - forces[1]) * pattern).sum() / (2 * STEP)  # eV/A^2
+        if energies:
+            stiffness += (energies[0] + energies[1] - 2 * energies[2]) / STEP**2
+        square = stiffness / (masses[:, None] * pattern**2).sum() * _e * 1e20 / _amu
+        found[irrep] = float(np.sign(square) * np.sqrt(abs(square)) / (2e12 * np.pi) * phonons.PER_CM)
+    return found
+
+
+def of_sheet(changes: dict[str, Any], log: Path) -> dict[str, Any]:
+    """Stress and modes in the cell of the data, relaxed cell, and modes there."""
+    sheet = with_height(structures.monolayer("WSe2", 3.32, 3.36), changes)
+    found = {"modes_in_the_cell_of_the_data_per_cm": modes(sheet, changes, log)}
+    if "spin_orbit" in changes:
+        return found
+    sheet.calc = calculator(sheet, changes, log)
+    found["stress_eV_per_A3"] = float(sheet.get_stress()[:2].mean())
+    relaxation = BFGS(FrechetCellFilter(sheet, mask=[1, 1, 0, 0, 0, 1]), logfile=None, alpha=30.0)
+    if not relaxation.run(fmax=3e-3, steps=30):
+        raise RuntimeError("the sheet does not relax")
+    found["lattice_constant_A"] = float(sheet.cell.lengths()[0])
+    found["thickness_A"] = float(np.ptp(sheet.positions[:, 2]))
+    return found | {"modes_per_cm": modes(sheet, changes, log)}
+
+
+def of_vacancy(changes: dict[str, Any], log: Path) -> dict[str, Any]:
+    """Forces (N, 3) in eV/A on the relaxed vacancy in 3 x 3, and with one W nearer to the axis."""
+    relaxed = ase.io.read(paths.REFERENCE / "vacancy_3x3.xyz")
+    vacancy = structures.vacancy(
+        structures.supercell(structures.monolayer("WSe2", relaxed.cell.lengths()[0] / 3, 3.36), 3), "V_Se"
+    )
+    moving = vacancy.neighbours[0]
+    towards = -vacancy.from_site[moving] * [1, 1, 0]
+    found: dict[str, Any] = {}
+    # Each with a calculator of its own, which finds the symmetry that is left.
+    for name, step in (("relaxed", 0.0), ("displaced", STEP)):
+        atoms = with_height(relaxed, changes)
+        atoms.positions[moving] += step * towards / np.linalg.norm(towards)
+        if "poissonsolver" in changes:
+            atoms.pbc = (True, True, False)
+        atoms.calc = calculator(atoms, changes, log.with_suffix(f".{name}.txt"))
+        found[name] = atoms.get_forces().tolist()
+        if "spinpol" in changes:
+            found[f"magnetic_moment_{name}"] = float(atoms.get_magnetic_moment())
+    return found
+
+
+def compute(kind: str, name: str) -> None:
+    """One calculation into its file, with the changed keywords, settings and time."""
+    changes, run = {"sheet": (SHEET, of_sheet), "vacancy": (VACANCY, of_vacancy)}[kind]
+    started = time.perf_counter()
+    path = part(kind, name)
+    found = run(changes[name], path.with_suffix(".txt"))
+    settings = {"settings": vars(SETTINGS), "changed": changes[name]}
+    seconds = {"seconds": round(time.perf_counter() - started, 1)}
+    records.write_json(path, settings | found | seconds)
+
+
+def part(kind: str, name: str) -> Path:
+    return FOLDER / f"{kind}_{name.replace(' ', '_').replace(',', '')}.json"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--processes", type=int, default=1, help="one a core (default: 1)")
+    given = parser.parse_args()
+    every = [("sheet", name) for name in SHEET] + [("vacancy", name) for name in VACANCY]
+    missing = [each for each in every if not part(*each).exists()]
+    if missing and importlib.util.find_spec("gpaw") is None:
+        parser.error(reference.INSTALL)
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(given.processes, context) as pool:
+        running = {pool.submit(compute, *each): each for each in missing}
+        for done in tqdm(as_completed(running), total=len(running), unit="calculation"):
+            if done.exception():
+                print(f"{running[done]}: {done.exception()!r}")
+
+
+if __name__ == "__main__":
+    main()
