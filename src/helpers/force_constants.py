@@ -115,12 +115,16 @@ def analytic(
     the supercell is so large that nothing does, and phonopy's frequencies are exact at every q.
     Raises ValueError for a model that `helpers.hessian` does not know.
     """
-    # phonopy may list an atom in another cell than `atoms` does; shifts are from where it lists them.
-    listed = to_ase(undisplaced(atoms, 1).primitive)
-    found = unfolded(listed, potential, dtype=dtype, folder=folder)
-    phonon = undisplaced(atoms, n or unwrapped(found, listed))
+    primitive = listed(atoms)
+    found = unfolded(primitive, potential, dtype=dtype, folder=folder)
+    phonon = undisplaced(atoms, n or unwrapped(found, primitive))
     phonon.force_constants = folded(found, phonon)
     return phonon
+
+
+def listed(atoms: Atoms) -> Atoms:
+    """The same cell as phonopy lists it: some atoms in another cell, from which the shifts of constants then count."""
+    return to_ase(undisplaced(atoms, 1).primitive)
 
 
 def unwrapped(found: Hessian, atoms: Atoms) -> int:
