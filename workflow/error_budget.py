@@ -10,7 +10,6 @@ are kept in data/error_budget/*.json, so a killed run goes on; the figure beside
 
 import argparse
 import importlib.util
-import json
 import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import ase.io
-import matplotlib.pyplot as plt
 import numpy as np
 from ase import Atoms
 from ase.filters import FrechetCellFilter

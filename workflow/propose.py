@@ -1,0 +1,70 @@
+"""Propose configurations for a larger training set: make a pool, keep those least like what is labelled.
+
+    python workflow/propose.py OUT.xyz [--count 24]
+
+The pool: a Se vacancy, and two of them, in 2 x 2 and 3 x 3, and the sheet, about the geometry that the shipped
+model relaxes to, with biaxial and uniaxial strain to 4 %; a rattle of 0.01 to 0.06 A.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from helpers import dataset, paths, potential, relaxation, selection, structures
+
+STRAINS = ((0, 0), (0.02, 0.02), (-0.02, -0.02), (0.04, 0.04), (0.03, 0), (0, 0.03), (0.04, -0.01))
+RATTLES = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06)  # A
+FIRST_SEED = 300
+
+
+def cells(sheet: Atoms) -> dict[str, Atoms]:
+    """Unrelaxed cells by the name of their kind; two vacancies in every inequivalent way that 3 x 3 has room for."""
+    found = {}
+    for n in (2, 3):
+        perfect = structures.supercell(sheet, n)
+        found[f"pristine_{n}x{n}"] = perfect
+        one = structures.vacancy(perfect, "V_Se")
+        found[f"vacancy_{n}x{n}"] = one.atoms
+        selenium = np.flatnonzero(one.atoms.symbols == "Se")
+        seen = set()
+        for atom in selenium[np.argsort(one.distances[selenium])]:
+            name = f"two_vacancies_{n}x{n}_{one.distances[atom]:.1f}A"
+            if name not in seen:
+                seen.add(name)
+                found[name] = one.atoms[[i for i in range(len(one.atoms)) if i != atom]]
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("target", type=Path, metavar="OUT.xyz")
+    parser.add_argument("--count", type=int, default=24, help="frames to keep")
+    given = parser.parse_args()
+    labelled = [paths.DATA / "wse2_gpaw.xyz", *(paths.DATA / "in_progress").glob("*_labelled.xyz")]
+    known = [frame for path in labelled for frame in dataset.read(path)]
+    mace = potential.load("wse2-small", elements=("W", "Se"))
+    sheet = structures.monolayer("WSe2", 3.3143, 3.362)
+    pool, seed = [], FIRST_SEED
+    for kind, cell in cells(sheet).items():
+        for xx, yy in STRAINS:
+            strained = cell.copy()
+            strained.set_cell(cell.cell.array * [1 + xx, 1 + yy, 1], scale_atoms=True)
+            relaxed = relaxation.relax(strained, mace, hold_symmetry=True, folder=paths.RESULTS / "proposals")
+            for number, rattle in enumerate(RATTLES):
+                frame = relaxed.copy()
+                frame.rattle(rattle, seed=1000 * seed + number)
+                frame.info = {"config_type": kind, "seed": seed, "rattle": rattle, "strain": [xx, yy, 0.0]}
+                pool.append(frame)
+            seed += 1
+    chosen = selection.farthest(
+        selection.environments(mace, pool), selection.environments(mace, known), given.count
+    )
+    dataset.write(given.target, [pool[index] for index in chosen])
+    for index in chosen:
+        print(pool[index].info)
+
+
+if __name__ == "__main__":
+    main()
