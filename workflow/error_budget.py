@@ -29,7 +29,7 @@ from helpers import paths, phonons, records, reference, structures
 FOLDER = paths.DATA / "error_budget"
 STEP = 0.02  # A, of the displaced atoms
 SETTINGS = reference.Settings(density=1e-6)
-OURS = ("height", "spin_orbit")  # no keywords of GPAW
+OURS = ("height", "spin_orbit", "setups_of")  # no keywords of GPAW
 
 # name -> keywords of GPAW that differ, and the height of the cell in A where it does
 SHEET: dict[str, dict[str, Any]] = {
@@ -38,9 +38,10 @@ SHEET: dict[str, dict[str, Any]] = {
     "k points 12x12": {"kpts": {"size": (12, 12, 1), "gamma": True}},
     "cell height 20 A": {"height": 20.0},
     "smearing 0.01 eV": {"occupations": {"name": "fermi-dirac", "width": 0.01}},
-    "PBEsol": {"xc": "PBEsol"},
+    "PBEsol": {"xc": "PBEsol", "setups_of": "PBE"},  # none are made for it
     "LDA": {"xc": "LDA"},
-    "spin-orbit": {"spin_orbit": True, "nbands": "200%"},
+    # All k points: energies of cells with different symmetries are compared.
+    "spin-orbit": {"spin_orbit": True, "nbands": "200%", "symmetry": "off"},
 }
 VACANCY: dict[str, dict[str, Any]] = {
     "settings of the data": {},
@@ -55,7 +56,14 @@ VACANCY: dict[str, dict[str, Any]] = {
 
 def calculator(atoms: Atoms, changes: dict[str, Any], log: Path) -> Any:
     """As the data are computed but for `changes`; the point group is used, which the data do not."""
+    functional = changes.get("setups_of")
     changes = {name: value for name, value in changes.items() if name not in OURS}
+    if functional:
+        from gpaw.setup_data import SetupData
+
+        changes["setups"] = {symbol: SetupData(symbol, functional) for symbol in set(atoms.symbols)}
+        for setup in changes["setups"].values():
+            setup.setupname = changes["xc"]  # GPAW refuses those of another functional
     if isinstance(changes.get("magmoms"), float):
         changes["magmoms"] = [changes["magmoms"]] * len(atoms)
     return reference.calculator(atoms, SETTINGS, log, **{"symmetry": {}} | changes)

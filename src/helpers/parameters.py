@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import math
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
@@ -229,6 +230,19 @@ class Simulation(Run):
     model: str = "wse2-small"
     trust_model: bool = False
     device: Literal["cpu", "cuda"] = "cpu"
+
+    @property
+    def strain_name(self) -> str:
+        return f"strain{self.strain:.2f}" if self.strain == round(self.strain, 2) else f"strain{self.strain}"
+
+    @cached_property
+    def inputs(self) -> dict[str, str]:
+        return {"model": records.sha256(paths.model_file(self.model))}
+
+
+class Sampled(Simulation):
+    """What every notebook that computes them on a mesh, by the method asked for, has in common."""
+
     method: Literal["analytic", "finite_differences"] = "analytic"
     displacement: float = Field(default=0.01, ge=0.001, le=0.05)
     dtype: Literal["float64", "float32"] = "float64"
@@ -244,16 +258,8 @@ class Simulation(Run):
             )
         return dtype
 
-    @property
-    def strain_name(self) -> str:
-        return f"strain{self.strain:.2f}" if self.strain == round(self.strain, 2) else f"strain{self.strain}"
 
-    @cached_property
-    def inputs(self) -> dict[str, str]:
-        return {"model": records.sha256(paths.model_file(self.model))}
-
-
-class Pristine(Simulation):
+class Pristine(Sampled):
     """04_pristine."""
 
     step: ClassVar[str] = "04_pristine"
@@ -272,7 +278,7 @@ class Pristine(Simulation):
         return super().inputs | {"literature": records.sha256(paths.DATA / "literature.json")}
 
 
-class DefectiveCell(Simulation):
+class DefectiveCell(Sampled):
     """What the notebooks on a cell with one defect have in common."""
 
     supercell: Size = 6
@@ -339,7 +345,7 @@ class RadialDos(DefectiveCell):
         return [Defect(**self.shared(DefectiveCell))]
 
 
-class Comparison(Simulation):
+class Comparison(Sampled):
     """07_comparison."""
 
     step: ClassVar[str] = "07_comparison"
@@ -378,6 +384,60 @@ class Comparison(Simulation):
         # The reference data are of one material.
         known = self.formula == type(self).model_fields["formula"].default
         return [Evaluation(**self.shared(Evaluation)), *runs] if known else runs
+
+    @cached_property
+    def inputs(self) -> dict[str, str]:
+        claims = {"claims": records.sha256(paths.DATA / "claims.json")}
+        return super().inputs | claims | {run.step: run.key for run in self.needed}
+
+
+class Dilute(Simulation):
+    """08_dilute_limit."""
+
+    step: ClassVar[str] = "08_dilute_limit"
+    modules: ClassVar[tuple[str, ...]] = ("dilute", "tmatrix", "ledger")
+    dtype: Literal["float64", "float32"] = "float64"
+    supercell: Annotated[Size, Field(ge=6)] = 12
+    radius: float = Field(default=10.0, ge=5.0, le=60.0)
+    sizes: Increasing[Annotated[int, Field(ge=4, le=400)]] = [6, 9, 12, 24, 100]
+    tail: Increasing[Annotated[Size, Field(ge=6)]] = [9, 12]
+    defect: str = "V_Se"
+    moments: int = Field(default=2048, ge=128, le=65536)
+    mesh: int = Field(default=120, ge=12, le=1000)
+    broadening: float = Field(default=0.05, gt=0.0, le=1.0)
+    concentrations: Increasing[float] = [1e-4, 1 / 576, 1 / 144, 1 / 36]
+
+    @field_validator("sizes")
+    @classmethod
+    def has_both_kinds(cls, sizes: list[int], known: ValidationInfo) -> list[int]:
+        largest = known.data.get("supercell")
+        if largest and (largest not in sizes[1:] or largest == sizes[-1]):
+            raise ValueError(
+                f"must have supercell = {largest}, a smaller cell, whose modes are followed, and a larger one"
+            )
+        return sizes
+
+    @property
+    def tag(self) -> str:
+        shown = ("supercell", "defect", "strain", "model")
+        name = f"{self.supercell}x{self.supercell}_{self.defect}_{self.strain_name}_{model_name(self)}"
+        return name + self.other_than_default(*shown)
+
+    def cell(self, n: int) -> DefectiveCell:
+        """The n x n cell, with its relaxation and forces where 05 keeps them."""
+        return DefectiveCell(**self.comparison.shared(DefectiveCell), supercell=n)
+
+    @property
+    def comparison(self) -> Comparison:
+        """The run of 07 whose modes are followed, on the mesh nearest to its default that fits."""
+        cells = [self.sizes[0], self.supercell]
+        common, default = math.lcm(*cells), Comparison.model_fields["mesh"].default
+        mesh = max(1, round(default / common)) * common
+        return Comparison(**self.shared(Comparison) | {"supercells": cells, "mesh": mesh})
+
+    @property
+    def needed(self) -> list[Run]:
+        return [*self.comparison.needed, self.comparison]
 
     @cached_property
     def inputs(self) -> dict[str, str]:

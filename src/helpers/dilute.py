@@ -1,0 +1,568 @@
+"""One vacancy in a sheet of any size: embedding, dynamical matrix as an operator, what follows from it.
+
+The dynamical matrix of the sheet with the vacancy is that of the perfect sheet, which is block-circulant, and
+a change on the sites round the vacancy. The missing atom stays as a site without any coupling (a ghost), and
+is left out of every density of states. Frequencies are in THz, eigenvalues of dynamical matrices in THz^2.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import scipy.fft
+from ase import Atoms
+from phonopy.physical_units import get_physical_units
+from scipy.linalg import lu_factor, lu_solve
+from scipy.sparse import bsr_array, csr_array, kron
+from scipy.sparse.linalg import LinearOperator, eigsh
+from scipy.spatial import cKDTree
+from tqdm import tqdm
+
+from helpers import force_constants, localisation
+from helpers.hessian import Hessian, Term
+from helpers.localisation import Continued, Patterns
+from helpers.phonons import Spectrum
+from helpers.potential import Potential
+from helpers.structures import Defect
+
+TO_THZ2 = get_physical_units().DefaultToTHz ** 2  # from eV/(A^2 u)
+
+
+@dataclass(frozen=True)
+class Perfect:
+    """The dynamical matrix of a perfect sheet, or chain, of cells with S sites each."""
+
+    primitive: Atoms
+    shifts: np.ndarray  # (n_shifts, 2) lattice vectors to the cell that a block couples to
+    blocks: np.ndarray  # (n_shifts, 3S, 3S) THz^2
+
+    @classmethod
+    def of(cls, hessian: Hessian, primitive: Atoms) -> "Perfect":
+        """From the force constants of the primitive cell, each with the shift of the cell that it reaches to."""
+        shifts, into = np.unique(hessian.shifts[:, :2], axis=0, return_inverse=True)
+        roots = np.sqrt(primitive.get_masses())
+        weights = TO_THZ2 / (roots[hessian.first] * roots[hessian.second])
+        size = len(primitive)
+        blocks = np.zeros((len(shifts), size, size, 3, 3))
+        np.add.at(
+            blocks, (into.ravel(), hessian.first, hessian.second), weights[:, None, None] * hessian.blocks
+        )
+        return cls(primitive, shifts, blocks.swapaxes(2, 3).reshape(-1, 3 * size, 3 * size))
+
+    def fourier(self, grid: tuple[int, int], twist: np.ndarray | None = None) -> np.ndarray:
+        """(n1, n2, 3S, 3S) D(q) in THz^2 at the q of an n1 x n2 grid plus `twist`, in reciprocal lattice vectors.
+
+        With the phases of cells, not of atoms. Exact at each q, however small the grid is.
+        """
+        phases = 1.0 if twist is None else np.exp(2j * np.pi * self.shifts @ twist)[:, None, None]
+        wrapped = np.zeros((*grid, *self.blocks.shape[1:]), dtype=complex)
+        np.add.at(wrapped, tuple((self.shifts % grid).T), phases * self.blocks)
+        # D(q) is the sum of D(R) exp(i q R): numpy's inverse transform without its factor.
+        return scipy.fft.ifft2(wrapped, axes=(0, 1), norm="forward")
+
+
+def green(fourier: np.ndarray, z: complex, sites: np.ndarray) -> np.ndarray:
+    """(3 n_sites, 3 n_sites) of 1 / (z - D) in 1/THz^2 between `sites` (n_sites, 3) of a perfect n1 x n2 cell.
+
+    `fourier` (n1, n2, 3S, 3S) as from Perfect.fourier, without a twist. z in THz^2.
+    """
+    n1, n2, width = fourier.shape[:3]
+    waves = np.linalg.inv(z * np.eye(width) - fourier)
+    cells = scipy.fft.fft2(waves, axes=(0, 1), norm="forward")
+    cells = cells.reshape(n1, n2, width // 3, 3, width // 3, 3).swapaxes(3, 4)
+    u, v = np.moveaxis((sites[None, :, :2] - sites[:, None, :2]) % (n1, n2), -1, 0)
+    kinds = sites[:, 2]
+    return cells[u, v, kinds[:, None], kinds[None]].swapaxes(1, 2).reshape(3 * len(kinds), -1)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A perfect sheet with a defect: on some sites its dynamical matrix differs."""
+
+    perfect: Perfect
+    sites: (
+        np.ndarray
+    )  # (n_sites, 3): lattice vectors to the cell, the site in it; the first is the defect's own
+    change: bsr_array  # (3 n_sites, 3 n_sites) THz^2, symmetric, in 3 x 3 blocks
+    vacant: bool  # whether the first site is empty: then `change` takes away all that couples to it
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """(n_sites, 3) ideal places in A, from that of the first site."""
+        primitive = self.perfect.primitive
+        places = self.sites[:, :2] @ primitive.cell.array[:2] + primitive.positions[self.sites[:, 2]]
+        return places - places[0]
+
+    @cached_property
+    def operations(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """What leaves the change as it is, of the rotations about the axis through the defect and the mirrors that hold it.
+
+        Of each the matrix (3, 3) and to which site it takes each (n_sites,).
+        """
+        turns = [np.pi / 3 * k for k in range(6)]
+        rotations = [
+            np.array([[np.cos(t), -np.sin(t), 0], [np.sin(t), np.cos(t), 0], [0, 0, 1]]) for t in turns
+        ]
+        kinds, tree, found = self.sites[:, 2], cKDTree(self.places), []
+        for operation in rotations + [rotation @ np.diag([1.0, -1.0, 1.0]) for rotation in rotations]:
+            apart, image = tree.query(self.places @ operation.T)
+            if apart.max() > 0.01 or (kinds[image] != kinds).any():
+                continue
+            matrix = on_coordinates(operation, image)
+            if abs(matrix @ self.change @ matrix.T - self.change).max() < 1e-6 * abs(self.change).max():
+                found.append((operation, image))
+        return found
+
+    def along(self, sites: np.ndarray) -> np.ndarray:
+        """(n, 3 n_sites) vectors whose densities of states add up to that of `sites` (indices).
+
+        All three axes of one of each set of sites that the operations take into each other, as long as the root of
+        their number.
+        """
+        images = np.array([image for _, image in self.operations])
+        first, numbers = np.unique(images[:, sites].min(axis=0), return_counts=True)
+        found = np.zeros((len(first), 3, len(self.sites), 3))
+        for axis in range(3):
+            found[np.arange(len(first)), axis, first, axis] = np.sqrt(numbers)
+        return found.reshape(3 * len(first), -1)
+
+    def find(self, places: np.ndarray) -> np.ndarray:
+        """(n,) which of `sites` lie at `places` (n, 3) in A; ValueError if one is not among them."""
+        apart, found = cKDTree(self.places).query(places)
+        if apart.max() > 0.01:
+            raise ValueError(
+                f"{np.linalg.norm(places[apart.argmax()]):.1f} A from the defect there is no site that it changes: "
+                "embed a larger region, or ask for places nearer to it"
+            )
+        return found
+
+
+def embed(
+    primitive: Atoms,
+    vacancy: Defect,
+    relaxed: Atoms,
+    potential: Potential,
+    *,
+    radius: float,
+    dtype: str = "float64",
+    folder: Path,
+) -> tuple[Embedded, dict[str, float]]:
+    """The vacancy of a `relaxed` cell, alone in the infinite sheet of `primitive`; and how good the seam is.
+
+    A Hessian is a sum of terms of single atoms (helpers.hessian), each symmetric and with rows that add up to
+    zero. The terms of atoms within `radius` (A) of the empty site are those of the relaxed cell, all others
+    those of the perfect sheet, so that permutation symmetry and the acoustic sum rule hold at the seam as
+    everywhere else and nothing needs repair. What is neglected is how the strain round the vacancy
+    changes the terms outside. What was computed is kept in `folder`, and found there.
+
+    Residuals, in eV/A^2: `sum_rule` and `permutation`, and `seam`, the largest change of a constant within the
+    terms of the atoms in the last 3 A of the region.
+
+    Raises ValueError if `radius` is so small that the missing atom takes part in terms outside, or so large
+    that images of the vacancy take part in terms inside.
+    """
+    # Ideal places of the relaxed cell's atoms, in the cells in which phonopy lists them.
+    displacements = vacancy.atoms.positions - relaxed.positions
+    primitive, relaxed = force_constants.listed(primitive), force_constants.listed(relaxed)
+    ideal = relaxed.copy()
+    ideal.positions += displacements
+    perfect = {
+        int(term.atoms[0]): term
+        for term in force_constants.terms(primitive, potential, dtype=dtype, folder=folder)
+    }
+    reach = max(np.linalg.norm(nodes(term, primitive), axis=1).max() for term in perfect.values())
+    apart = relaxed.cell.lengths()[0]
+    if not reach < radius < apart - reach:
+        raise ValueError(
+            f"radius = {radius:g} A: must be above {reach:.1f} A, as far as the terms of an atom reach, and below "
+            f"{apart - reach:.1f} A, where those of the vacancy's images begin; with a larger supercell it may be larger"
+        )
+    basis = vacancy.kept % len(primitive)
+    (empty,) = set(range(len(vacancy.pristine))) - set(vacancy.kept.tolist())
+    origin = primitive.positions[empty % len(primitive)]
+    index = {(0, 0, empty % len(primitive)): 0}
+    rows, columns, blocks = [], [], []
+
+    def sites(places: np.ndarray, kinds: np.ndarray) -> list[tuple[int, int, int]]:
+        cells = (places + origin - primitive.positions[kinds]) @ np.linalg.inv(primitive.cell.array)
+        whole = np.rint(cells).astype(int)
+        assert abs(cells - whole).max() < 0.01, "the defect is not on the lattice of the perfect sheet"
+        return [(u, v, s) for (u, v, _), s in zip(whole.tolist(), kinds.tolist(), strict=True)]
+
+    def add(found: list[tuple[int, int, int]], matrix: np.ndarray) -> None:
+        numbers = np.array([index.setdefault(site, len(index)) for site in found])
+        rows.append(np.repeat(numbers, len(numbers)))
+        columns.append(np.tile(numbers, len(numbers)))
+        blocks.append(matrix.reshape(-1, 3, 3))
+
+    def take_away(centre: np.ndarray, kind: int) -> list[tuple[int, int, int]]:
+        term = perfect[kind]
+        found = sites(centre + nodes(term, primitive), term.atoms)
+        add(found, -term.matrix)
+        return found
+
+    take_away(np.zeros(3), empty % len(primitive))
+    seam = 0.0
+    for term in force_constants.terms(relaxed, potential, dtype=dtype, folder=folder):
+        centre = int(term.atoms[0])
+        if vacancy.distances[centre] >= radius:
+            continue
+        found = sites(vacancy.from_site[centre] + nodes(term, ideal), basis[term.atoms])
+        add(found, term.matrix)
+        before = take_away(vacancy.from_site[centre], int(basis[centre]))
+        if vacancy.distances[centre] > radius - 3:
+            order = [before.index(site) for site in found]
+            change = term.matrix - perfect[int(basis[centre])].matrix[np.ix_(order, order)]
+            seam = max(seam, float(abs(change).max()))
+    first, second, every = (np.concatenate(each) for each in (rows, columns, blocks))
+    places = np.array(list(index))
+    constants = block_matrix(first, second, every, len(index))
+    residuals = {
+        "sum_rule": float(abs(constants @ np.tile(np.eye(3), (len(index), 1))).max()),
+        "permutation": float(abs(constants - constants.T).max()),
+        "seam": seam,
+    }
+    roots = np.sqrt(primitive.get_masses())[places[:, 2]]
+    weights = TO_THZ2 / (roots[first] * roots[second])
+    change = block_matrix(first, second, weights[:, None, None] * every, len(index))
+    whole = Perfect.of(Hessian.of(perfect.values()), primitive)
+    return Embedded(whole, places, change, vacant=True), residuals
+
+
+def nodes(term: Term, atoms: Atoms) -> np.ndarray:
+    """(M, 3) vectors in A from the atom that a term comes with to all that it depends on."""
+    places = atoms.positions[term.atoms] + term.shifts @ atoms.cell.array
+    return places - places[0]
+
+
+def block_matrix(first: np.ndarray, second: np.ndarray, blocks: np.ndarray, size: int) -> bsr_array:
+    """(3 size, 3 size) matrix with the sums of `blocks` (n, 3, 3) at block row `first` and column `second`."""
+    codes, into = np.unique(first * size + second, return_inverse=True)
+    adding = csr_array((np.ones(len(into)), (into, np.arange(len(into)))))
+    sums = (adding @ blocks.reshape(-1, 9)).reshape(-1, 3, 3)
+    starts = np.searchsorted(codes, size * np.arange(size + 1))
+    return bsr_array((sums, codes % size, starts), shape=(3 * size, 3 * size))
+
+
+def pairs(matrix: bsr_array) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) block row and (n,) block column of each of the blocks in `matrix.data`."""
+    return np.repeat(np.arange(len(matrix.indptr) - 1), np.diff(matrix.indptr)), matrix.indices
+
+
+def on_coordinates(operation: np.ndarray, image: np.ndarray) -> csr_array:
+    """(3 n_sites, 3 n_sites) what an operation, as in Embedded.operations, does to displacements."""
+    each = np.arange(len(image))
+    return kron(csr_array((np.ones(len(image)), (image, each))), operation, format="csr")
+
+
+class Cell:
+    """The dynamical matrix of an n1 x n2 cell with one defect, as an operator; real at Gamma of the cell.
+
+    The perfect part acts in reciprocal space, by fast Fourier transforms, the change on its sites. Coordinates
+    are ordered by cell, site in the cell and axis. `twist` (reciprocal vectors of the primitive cell)
+    gives the matrix at that wave vector, of amplitudes without the phases of the cells.
+    """
+
+    def __init__(self, embedded: Embedded, grid: tuple[int, int], twist: np.ndarray | None = None):
+        self.embedded, self.grid, self.twist = embedded, grid, twist
+        self.width = embedded.perfect.blocks.shape[1]  # coordinates in a primitive cell
+        self.size = self.width * grid[0] * grid[1]
+        fourier = embedded.perfect.fourier(grid, twist)
+        self.fourier = fourier if twist is not None else fourier[:, : grid[1] // 2 + 1].copy()
+        # Sites that the grid maps onto each other are one; what couples them adds up.
+        first, second = pairs(embedded.change)
+        blocks = embedded.change.data
+        if twist is not None:
+            apart = embedded.sites[second, :2] - embedded.sites[first, :2]
+            blocks = np.exp(2j * np.pi * apart @ twist)[:, None, None] * blocks
+        kept, into = np.unique(self.numbers(embedded.sites), return_inverse=True)
+        self.changed = (3 * kept[:, None] + np.arange(3)).ravel()
+        self.change = block_matrix(into[first], into[second], blocks, len(kept))
+
+    def numbers(self, sites: np.ndarray) -> np.ndarray:
+        """(n,) where `sites` (n, 3) stand in the order of the coordinates, an axis left out."""
+        u, v = (sites[:, :2] % self.grid).T
+        return (u * self.grid[1] + v) * (self.width // 3) + sites[:, 2]
+
+    def __matmul__(self, amplitudes: np.ndarray) -> np.ndarray:
+        """(3N,) D times `amplitudes` (3N,), in THz^2."""
+        shaped = amplitudes.reshape(*self.grid, self.width, 1)
+        if self.twist is None:
+            waves = self.fourier @ scipy.fft.rfft2(shaped, axes=(0, 1))
+            found = scipy.fft.irfft2(waves, s=self.grid, axes=(0, 1)).ravel()
+        else:
+            waves = self.fourier @ scipy.fft.fft2(shaped, axes=(0, 1))
+            found = scipy.fft.ifft2(waves, axes=(0, 1)).ravel()
+        found[self.changed] += self.change @ amplitudes[self.changed]
+        return found
+
+    @cached_property
+    def range(self) -> tuple[float, float]:
+        """Lowest and highest eigenvalue in THz^2, with a margin of a hundredth of what lies between."""
+        start = (
+            np.random.default_rng(0)
+            .standard_normal(self.size)
+            .astype(self.fourier.dtype if self.twist is not None else float)
+        )
+
+        def largest(product) -> float:
+            # To a thousandth: eigenvalues near zero, which never converge, are sought from the other end.
+            operator = LinearOperator((self.size, self.size), matvec=product, dtype=start.dtype)
+            return float(eigsh(operator, k=1, which="LA", v0=start, tol=1e-3, return_eigenvectors=False)[0])
+
+        highest = largest(self.__matmul__)
+        lowest = highest - largest(lambda amplitudes: highest * amplitudes - self @ amplitudes)
+        margin = (highest - lowest) / 100
+        return lowest - margin, highest + margin
+
+    def explicit(self) -> csr_array:
+        """The same matrix with all its entries: of the perfect part pair by pair, and of the change."""
+        n_cells, sites = self.grid[0] * self.grid[1], self.width // 3
+        cells = np.array(list(np.ndindex(self.grid)))
+        total = csr_array((self.size, self.size), dtype=complex)
+        for shift, block in zip(self.embedded.perfect.shifts, self.embedded.perfect.blocks, strict=True):
+            phase = 1.0 if self.twist is None else np.exp(2j * np.pi * shift @ self.twist)
+            to = np.ravel_multi_index(tuple(((cells + shift) % self.grid).T), self.grid)
+            hop = csr_array((np.full(n_cells, phase), (np.arange(n_cells), to)), shape=(n_cells, n_cells))
+            total = total + kron(hop, block, format="csr")
+        assert total.shape == (3 * sites * n_cells,) * 2
+        spread = csr_array(
+            (np.ones(len(self.changed)), (self.changed, np.arange(len(self.changed)))),
+            shape=(self.size, len(self.changed)),
+        )
+        total = total + spread @ self.change @ spread.T
+        return total if self.twist is not None else total.real.tocsr()
+
+    def moments(self, starts: np.ndarray, count: int) -> np.ndarray:
+        """(n, count) <s|T_m(D)|s> of each of `starts` (n, 3N), D brought to [-1, 1] by `range`.
+
+        Two moments of one product by the doubling rule, a start on each thread.
+        A. Weisse et al., Rev. Mod. Phys. 78, 275 (2006), section II.
+        """
+        lowest, highest = self.range
+        middle, half = (highest + lowest) / 2, (highest - lowest) / 2
+        bar = tqdm(total=len(starts) * (count // 2), desc="moments", unit="", disable=self.size < 20000)
+
+        def of(start: np.ndarray) -> np.ndarray:
+            before, now = start, (self @ start - middle * start) / half
+            first = [np.vdot(start, start).real, np.vdot(start, now).real]
+            found = np.empty(count + count % 2)
+            found[:2] = first
+            for m in range(1, len(found) // 2):
+                before, now = now, 2 * (self @ now - middle * now) / half - before
+                found[2 * m] = 2 * np.vdot(before, before).real - first[0]
+                found[2 * m + 1] = 2 * np.vdot(now, before).real - first[1]
+                if m % 64 == 0:
+                    bar.update(64)
+            return found[:count]
+
+        with bar, ThreadPoolExecutor(force_constants.cores()) as pool:
+            return np.array(list(pool.map(of, starts)))
+
+    def spread(self, vectors: np.ndarray) -> np.ndarray:
+        """(n, 3N) `vectors` (n, 3 n_sites) on the sites of the embedding, and nothing elsewhere."""
+        sites = self.embedded.sites
+        phases = 1.0 if self.twist is None else np.exp(-2j * np.pi * sites[:, :2] @ self.twist)[:, None]
+        coordinates = 3 * self.numbers(sites)[:, None] + np.arange(3)
+        found = np.zeros((len(vectors), self.size), dtype=float if self.twist is None else complex)
+        for each, vector in zip(found, vectors, strict=True):
+            np.add.at(each, coordinates, phases * vector.reshape(-1, 3))
+        return found
+
+    def filtered(self, starts: np.ndarray, windows: list[tuple[float, float]], count: int) -> np.ndarray:
+        """(n, 3N) the part of each of `starts` (n, 3N) within its window (THz, two edges), to `count` moments."""
+        lowest, highest = self.range
+        middle, half = (highest + lowest) / 2, (highest - lowest) / 2
+        kernel, orders = jackson(count), np.arange(1, count)
+        bar = tqdm(total=len(starts) * count, desc="filter", unit="", disable=self.size < 20000)
+
+        def of(start: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+            upper, lower = np.arccos((np.square(window) - middle) / half)
+            factors = kernel * np.concatenate(
+                [
+                    [(upper - lower) / np.pi],
+                    2 / np.pi * (np.sin(orders * upper) - np.sin(orders * lower)) / orders,
+                ]
+            )
+            before, now = start, (self @ start - middle * start) / half
+            found = factors[0] * before + factors[1] * now
+            for m, factor in enumerate(factors[2:]):
+                before, now = now, 2 * (self @ now - middle * now) / half - before
+                found += factor * now
+                if m % 64 == 0:
+                    bar.update(64)
+            return found
+
+        with bar, ThreadPoolExecutor(force_constants.cores()) as pool:
+            return np.array(list(pool.map(of, starts, windows)))
+
+    def nearest(self, frequency: float, start: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Frequencies (count,) and eigenvectors (3N, count) of the modes nearest to `frequency` that `start` (3N,) is part of.
+
+        Shift-inverted Lanczos (ARPACK): 1 / (D - w^2) is that of the perfect cell and a correction on the changed
+        sites, exactly. Modes of another irrep than `start` are not found. At Gamma of the cell only.
+        """
+        shift, sites = frequency**2, self.embedded.sites
+        perfect = green(self.embedded.perfect.fourier(self.grid), shift, sites).real
+        change = self.embedded.change.toarray()
+        factors = lu_factor(np.eye(len(change)) - change @ perfect)
+        waves = np.linalg.inv(shift * np.eye(self.width) - self.fourier)
+        coordinates = (3 * self.numbers(sites)[:, None] + np.arange(3)).ravel()
+
+        def without(amplitudes: np.ndarray) -> np.ndarray:
+            shaped = scipy.fft.rfft2(amplitudes.reshape(*self.grid, self.width, 1), axes=(0, 1))
+            return scipy.fft.irfft2(waves @ shaped, s=self.grid, axes=(0, 1)).ravel()
+
+        def inverse(amplitudes: np.ndarray) -> np.ndarray:
+            found = without(amplitudes)
+            source = np.zeros(self.size)
+            source[coordinates] = lu_solve(factors, change @ found[coordinates])
+            return -(found + without(source))
+
+        shape = (self.size, self.size)
+        values, vectors = eigsh(
+            LinearOperator(shape, matvec=self.__matmul__, dtype=float), k=count, sigma=shift, v0=start,
+            OPinv=LinearOperator(shape, matvec=inverse, dtype=float),
+        )  # fmt: skip
+        return np.sign(values) * np.sqrt(abs(values)), vectors
+
+
+def jackson(count: int) -> np.ndarray:
+    """(count,) factors of the Jackson kernel: Weisse et al., equation 71."""
+    m, q = np.arange(count), np.pi / (count + 1)
+    return ((count - m + 1) * np.cos(q * m) + np.sin(q * m) / np.tan(q)) / (count + 1)
+
+
+def states(moments: np.ndarray, span: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """(k,) frequencies in THz and (..., k) weights of a density of states with these Chebyshev `moments` (..., count).
+
+    Twice as many as there are moments, which are those of D, whose range is `span` (THz^2), with the
+    Jackson kernel: a state becomes a peak of standard deviation `resolution`. Weisse et al., equation 83: their sum
+    is a quadrature rule, exact for all integrals that the moments know. Negative for negative eigenvalues.
+    """
+    count = moments.shape[-1]
+    padded = np.zeros((*moments.shape[:-1], 2 * count))
+    padded[..., :count] = moments * jackson(count)
+    weights = scipy.fft.dct(padded, type=3) / (2 * count)
+    angles = np.pi * (np.arange(2 * count) + 0.5) / (2 * count)
+    values = (span[1] + span[0]) / 2 + (span[1] - span[0]) / 2 * np.cos(angles)
+    return np.sign(values) * np.sqrt(abs(values)), weights
+
+
+def resolution(count: int, span: tuple[float, float], frequencies: np.ndarray) -> np.ndarray:
+    """(n,) standard deviation in THz of a state at `frequencies` (n,) by `count` moments; Weisse et al., equation 74.
+
+    pi / count times half the range times sqrt(1 - x^2) in w^2, divided by 2 w.
+    """
+    squares = frequencies**2
+    width = np.sqrt(np.clip((squares - span[0]) * (span[1] - squares), 0, None))
+    return np.pi / (2 * count) * width / frequencies
+
+
+def half_of_mesh(mesh: int) -> Iterator[tuple[np.ndarray, float]]:
+    """Points of a mesh x mesh grid, in reciprocal vectors of what it samples, and weights: of q and -q one."""
+    for i, j in np.ndindex(mesh, mesh):
+        if (i, j) <= (-i % mesh, -j % mesh):
+            yield np.array([i, j]) / mesh, (2 - ((i, j) == (-i % mesh, -j % mesh))) / mesh**2
+
+
+def cells_on_mesh(embedded: Embedded, n: int, mesh: int) -> Iterator[tuple[Cell, float]]:
+    """The n x n cell at half of a mesh x mesh grid of wave vectors, with weights; real where there is one."""
+    for q, weight in half_of_mesh(mesh):
+        yield Cell(embedded, (n, n), q / n if q.any() else None), weight
+
+
+def local_dos(embedded: Embedded, n: int, mesh: int, groups: dict[str, np.ndarray], count: int) -> Spectrum:
+    """Shares of `groups` of sites (indices) in the modes of an n x n cell on a mesh, from `count` moments.
+
+    As from phonons.on_mesh: its "modes" are those of `states`.
+    """
+    starts = {name: embedded.along(sites) for name, sites in groups.items()}
+    frequencies, weights, shares = [], [], {name: [] for name in groups}
+    for cell, weight in cells_on_mesh(embedded, n, mesh):
+        for name, vectors in starts.items():
+            at, found = states(cell.moments(cell.spread(vectors), count), cell.range)
+            shares[name].append(found.sum(axis=0))
+        frequencies.append(at)
+        weights.append(weight)
+    q_points = np.zeros((len(weights), 3))
+    q_points[:, :2] = [q for q, _ in half_of_mesh(mesh)]
+    shares = {name: np.array(each) for name, each in shares.items()}
+    return Spectrum(q_points, np.array(weights), np.array(frequencies), shares)
+
+
+def broadened(found: Spectrum, group: str, frequencies: np.ndarray, broadening: float) -> np.ndarray:
+    """(n,) states per THz of a group at `frequencies` (n,), as Green's functions at w + i `broadening` (THz) have them."""
+    weights = (found.q_weights[:, None] * found.shares[group]).ravel()
+    squares = (found.frequencies * abs(found.frequencies)).ravel()
+    z = (frequencies + 1j * broadening) ** 2
+    return -2 / np.pi * frequencies * np.array([(weights / (each - squares)).sum().imag for each in z])
+
+
+def on_sites(patterns: Patterns, embedded: Embedded) -> list[np.ndarray]:
+    """[set] (degeneracy, 3 n_sites) the patterns of a smaller cell on the sites of an embedding, real."""
+    sites = embedded.find(patterns.from_site)
+    found = []
+    for vectors in patterns.vectors:
+        degeneracy = vectors.shape[2]
+        each = np.zeros((2 * degeneracy, len(embedded.sites), 3))
+        for half, part in enumerate((vectors.real, vectors.imag)):
+            each[half * degeneracy : (half + 1) * degeneracy, sites] = np.moveaxis(part, 2, 0)
+        # At Gamma both parts of a mode are modes: they span no more than the set does.
+        _, lengths, directions = np.linalg.svd(each.reshape(len(each), -1), full_matrices=False)
+        assert lengths[degeneracy:].max() < 1e-3, "a pattern is not real: is it one of Gamma?"
+        found.append((lengths[:, None] * directions)[:degeneracy])
+    return found
+
+
+def continued(
+    vectors: list[np.ndarray], cell: Cell, groups: dict[str, np.ndarray], count: int
+) -> list[Continued]:
+    """As localisation.continued, for patterns `on_sites` at Gamma of a cell; `groups` are of sites (indices)."""
+    starts = cell.spread(np.concatenate(vectors))
+    number = np.repeat(np.arange(len(vectors)), [len(each) for each in vectors])
+    frequencies, weights = states(cell.moments(starts, count), cell.range)
+    shares = [weights[number == each].sum(axis=0) for each in range(len(vectors))]
+    quartiles = [
+        [localisation.quantile(frequencies, share, part) for part in (0.25, 0.5, 0.75)] for share in shares
+    ]
+    half = localisation.WINDOW
+    windows = [(quartiles[each][1] - half, quartiles[each][1] + half) for each in number]
+    motion = (cell.filtered(starts, windows, count // 2).reshape(len(starts), -1, 3) ** 2).sum(axis=2)
+    found = []
+    for each, (share, (lower, middle, upper)) in enumerate(zip(shares, quartiles, strict=True)):
+        moving = motion[number == each].sum(axis=0)
+        inside = float(moving.sum())
+        moving /= inside
+        found.append(
+            Continued(
+                middle,
+                upper - lower,
+                inside,
+                float(share[abs(frequencies - middle) < half / 5].sum()),
+                float(1 / (moving**2).sum()),
+                {
+                    name: float(moving[cell.numbers(cell.embedded.sites[sites])].sum())
+                    for name, sites in groups.items()
+                },
+            )
+        )
+    return found
+
+
+def strongest(
+    vector: np.ndarray, cell: Cell, frequency: float, count: int = 24
+) -> tuple[float, float, float]:
+    """Of the `count` modes of a cell nearest to `frequency` (THz), the one with the largest share of a pattern.
+
+    Its frequency in THz, share of the pattern (3 n_sites,), which is brought to unit norm, and atoms that take part.
+    """
+    start = cell.spread(vector[None] / np.linalg.norm(vector))[0]
+    frequencies, vectors = cell.nearest(frequency, start, count)
+    shares = (start @ vectors) ** 2
+    best = shares.argmax()
+    motion = (vectors[:, best].reshape(-1, 3) ** 2).sum(axis=1)
+    return float(frequencies[best]), float(shares[best]), float(1 / (motion**2).sum())

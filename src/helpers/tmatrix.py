@@ -1,0 +1,246 @@
+"""One vacancy alone in an infinite sheet: Green's function, resonances, scattering, spectral functions.
+
+By the T-matrix, T = V / (1 - G V), of the change V of the dynamical matrix and the Green's function G of the perfect
+sheet. E. N. Economou, Green's Functions in Quantum Physics, chapter 6. G(z) = 1 / (z - D) with z = (w + i broadening)^2
+in THz^2, w in THz.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import lu_factor, lu_solve
+from scipy.signal import find_peaks, peak_widths
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+from tqdm import tqdm
+
+from helpers import force_constants
+from helpers.dilute import Embedded, green, on_coordinates
+
+
+@dataclass(frozen=True)
+class Irrep:
+    """An irreducible representation of the point group about the defect, on the coordinates of its sites."""
+
+    name: str
+    rows: list[
+        np.ndarray
+    ]  # [row] (3 n_sites, n) orthonormal vectors; those of all rows transform into each other
+
+
+def irreps(embedded: Embedded) -> list[Irrep]:
+    """A1, A2 and E where the axis through the defect is one of C3v; else one, named A, of all coordinates."""
+    operations = [operation for operation, _ in embedded.operations]
+    matrices = [on_coordinates(*each) for each in embedded.operations]
+    signs = [np.linalg.det(operation) for operation in operations]
+    if len(operations) != 6 or sum(sign > 0 for sign in signs) != 3:
+        return [Irrep("A", [np.eye(3 * len(embedded.sites))])]
+    found = [
+        Irrep(name, [range_of(sum(w * each for w, each in zip(weights, matrices, strict=True)) / 6)])
+        for name, weights in (("A1", np.ones(6)), ("A2", signs))
+    ]
+    # E: the row that transforms like x, and from it the one that transforms like y.
+    onto_x, x_to_y = (
+        sum(each[row, 0] * matrix for each, matrix in zip(operations, matrices, strict=True)) / 3
+        for row in (0, 1)
+    )
+    along_x = range_of(onto_x)
+    return [*found, Irrep("E", [along_x, x_to_y @ along_x])]
+
+
+def range_of(projector: csr_array) -> np.ndarray:
+    """(n, rank) orthonormal vectors that span the range of a sparse projector, each on one of its blocks."""
+    _, label = connected_components(abs(projector) > 1e-12, directed=False)
+    order = np.argsort(label, kind="stable")
+    vectors = []
+    for members in np.split(order, np.flatnonzero(np.diff(label[order])) + 1):
+        values, found = np.linalg.eigh(projector[members][:, members].toarray())
+        for vector in found[:, values > 0.5].T:
+            vectors.append(np.zeros(projector.shape[0]))
+            vectors[-1][members] = vector
+    return np.array(vectors).reshape(len(vectors), -1).T
+
+
+@dataclass(frozen=True)
+class Response:
+    """What one defect does to the vibrations of an infinite sheet, at each of some frequencies."""
+
+    frequencies: np.ndarray  # (n,) THz
+    broadening: float  # THz: half width of a sharp state
+    change: dict[str, np.ndarray]  # irrep -> (n,) states below a frequency, with the defect less without
+    local: dict[str, np.ndarray]  # name -> (n,) states per THz along what was asked for
+    scattering: np.ndarray  # (n, n_q, 3S, 3S) T between plane waves, for one defect in one cell, THz^2
+
+
+@dataclass(frozen=True)
+class Resonance:
+    """A peak in what a defect adds to the density of states of an irrep."""
+
+    irrep: str
+    frequency_THz: float
+    width_THz: float  # full, at half maximum, less that of a sharp state; 0 is narrower than can be told
+    atoms: float  # that take part: participation ratio x N
+    weights: dict[str, float]  # of groups of sites
+
+
+class Isolated:
+    """One defect in an infinite sheet, whose Green's function is summed over a mesh x mesh grid of wave vectors."""
+
+    def __init__(self, embedded: Embedded, mesh: int):
+        self.embedded = embedded
+        # A chain has no second direction.
+        grid = (mesh, mesh if np.any(embedded.perfect.shifts[:, 1]) else 1)
+        self.fourier = embedded.perfect.fourier(grid)
+        self.irreps = irreps(embedded)
+        change = embedded.change.toarray()
+        if embedded.vacant:
+            # The ghost at a frequency far below all others: it takes its states with it.
+            change[:3, :3] -= np.linalg.norm(self.fourier[0, 0]) * np.eye(3)
+        self.changes = [irrep.rows[0].T @ change @ irrep.rows[0] for irrep in self.irreps]
+        self.ghosts = [
+            len(irrep.rows) * round((irrep.rows[0][:3] ** 2).sum()) * embedded.vacant for irrep in self.irreps
+        ]
+
+    def perfect(self, frequency: float, broadening: float) -> np.ndarray:
+        """(3 n_sites, 3 n_sites) Green's function of the perfect sheet between the sites, 1/THz^2."""
+        return green(self.fourier, (frequency + 1j * broadening) ** 2, self.embedded.sites)
+
+    def response(
+        self,
+        frequencies: np.ndarray,
+        broadening: float,
+        along: dict[str, np.ndarray],
+        q_points: np.ndarray | None = None,
+    ) -> Response:
+        """At `frequencies` (n,) in THz, with the densities of states along vectors (k, 3 n_sites), added up for each name.
+
+        `q_points` (n_q, 2) in reciprocal lattice vectors: where the T-matrix between plane waves is wanted.
+        """
+        sites = self.embedded.sites
+        vectors = np.concatenate(list(along.values()))
+        names = np.repeat(list(along), [len(each) for each in along.values()])
+        plane = plane_waves(self.embedded, np.zeros((0, 2)) if q_points is None else q_points)
+        waves = [[row.T @ plane.reshape(3 * len(sites), -1) for row in irrep.rows] for irrep in self.irreps]
+
+        def at(frequency: float) -> tuple[list[complex], np.ndarray, np.ndarray]:
+            perfect = self.perfect(frequency, broadening)
+            determinants, local = [], np.zeros(len(vectors))
+            scattering = np.zeros((plane.shape[1], plane.shape[2], plane.shape[2]), dtype=complex)
+            for irrep, change, incoming in zip(self.irreps, self.changes, waves, strict=True):
+                own = irrep.rows[0].T @ perfect @ irrep.rows[0]
+                factors = lu_factor(np.eye(len(own)) - own @ change, check_finite=False)
+                swaps = (factors[1] != np.arange(len(own))).sum()
+                logarithms = np.log(np.diag(factors[0]).astype(complex))
+                determinants.append(len(irrep.rows) * (logarithms.sum() + 1j * np.pi * (swaps % 2)))
+                for row, wave in zip(irrep.rows, incoming, strict=True):
+                    here = vectors @ row
+                    with_defect = lu_solve(factors, own @ here.T, check_finite=False)
+                    local -= 2 * frequency / np.pi * (here.T * with_defect.imag).sum(axis=0)
+                    if plane.shape[1]:
+                        scattered = change @ wave
+                        scattered = scattered + change @ lu_solve(
+                            factors, own @ scattered, check_finite=False
+                        )
+                        shape = (len(own), *plane.shape[1:])
+                        scattering += np.einsum(
+                            "iqa,iqb->qab", wave.conj().reshape(shape), scattered.reshape(shape)
+                        )
+            return determinants, local, scattering
+
+        with ThreadPoolExecutor(force_constants.cores()) as pool:
+            found = list(tqdm(pool.map(at, frequencies), total=len(frequencies), desc="frequencies", unit=""))
+        change = {}
+        for number, (irrep, ghosts) in enumerate(zip(self.irreps, self.ghosts, strict=True)):
+            period = 2 * np.pi * len(irrep.rows)
+            phase = np.unwrap([each[0][number].imag for each in found], period=period)
+            # None at the top, where the phase has come back to zero, but the ghosts below all.
+            phase -= period * np.rint(phase[-1] / period)
+            change[irrep.name] = -phase / np.pi - ghosts
+        densities = np.array([local for _, local, _ in found])
+        local = {name: densities[:, names == name].sum(axis=1) for name in along}
+        return Response(frequencies, broadening, change, local, np.array([each for *_, each in found]))
+
+    def resonances(self, response: Response, groups: dict[str, np.ndarray], least: float) -> list[Resonance]:
+        """Peaks of the states that each irrep gains which stand out by `least` states per THz.
+
+        Who takes part: the strongest eigenvector of what the defect adds to -Im G at the peak, on the sites.
+        """
+        step = response.frequencies[1] - response.frequencies[0]
+        found = []
+        for irrep, change in zip(self.irreps, self.changes, strict=True):
+            rows = len(irrep.rows)
+            gained = np.gradient(response.change[irrep.name], step)
+            peaks, _ = find_peaks(gained, prominence=least)
+            # Half of the height itself, not of what stands out.
+            heights = gained[peaks], np.zeros_like(peaks), np.full_like(peaks, len(gained) - 1)
+            widths = peak_widths(gained, peaks, prominence_data=heights)[0] * step
+            for peak, width in zip(peaks, widths, strict=True):
+                own = (
+                    irrep.rows[0].T
+                    @ self.perfect(response.frequencies[peak], response.broadening)
+                    @ irrep.rows[0]
+                )
+                added = np.linalg.solve(np.eye(len(own)) - own @ change, own) - own
+                pattern = np.linalg.eigh(-added.imag)[1][:, -1]
+                motion = sum((row @ pattern).reshape(-1, 3) ** 2 for row in irrep.rows).sum(axis=1) / rows
+                found.append(
+                    Resonance(
+                        irrep.name,
+                        float(response.frequencies[peak]),
+                        float(max(width - 2 * response.broadening, 0)),
+                        float(1 / (motion**2).sum()),
+                        {name: float(motion[sites].sum()) for name, sites in groups.items()},
+                    )
+                )
+        return sorted(found, key=lambda each: each.frequency_THz)
+
+
+def plane_waves(embedded: Embedded, q_points: np.ndarray) -> np.ndarray:
+    """(3 n_sites, n_q, 3S) waves at `q_points` (n_q, 2) on the sites of an embedding, of amplitude 1 in each cell."""
+    sites, width = embedded.sites, embedded.perfect.blocks.shape[1]
+    found = np.zeros((len(sites), 3, len(q_points), width), dtype=complex)
+    for axis in range(3):
+        found[np.arange(len(sites)), axis, :, 3 * sites[:, 2] + axis] = np.exp(
+            2j * np.pi * sites[:, :2] @ q_points.T
+        )
+    return found.reshape(3 * len(sites), len(q_points), width)
+
+
+def spectral(
+    embedded: Embedded, response: Response, q_points: np.ndarray, concentration: float
+) -> np.ndarray:
+    """(n, n_q) states per THz and cell at each q of `response`, for defects at random places.
+
+    The average T-matrix approximation, -2 w / pi Im Tr 1 / (z - D(q) - c T(q, z)), with `concentration` c the
+    defects per primitive cell: first order in c. Integrates to 3S - 3c for a vacancy.
+    R. J. Elliott, J. A. Krumhansl, P. L. Leath, Rev. Mod. Phys. 46, 465 (1974), section III.
+    """
+    z = (response.frequencies + 1j * response.broadening) ** 2
+    matrices = at_points(embedded, q_points)
+    inverse = np.linalg.inv(
+        z[:, None, None, None] * np.eye(matrices.shape[1]) - matrices - concentration * response.scattering
+    )
+    return -2 / np.pi * response.frequencies[:, None] * np.trace(inverse, axis1=2, axis2=3).imag
+
+
+def linewidths(embedded: Embedded, response: Response, q_points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Frequencies (n_q, 3S) in THz at each q of `response`, and their widths (n_q, 3S) in THz per defect and cell.
+
+    Full width at half maximum in first order, -Im <e|T(w)|e> / w; times concentration and 2 pi the scattering rate.
+    NaN where a frequency is not among those of `response`.
+    """
+    values, vectors = np.linalg.eigh(at_points(embedded, q_points))
+    frequencies = np.sqrt(np.clip(values, 0, None))
+    widths = np.zeros(frequencies.shape)
+    for q, branch in np.ndindex(*widths.shape):
+        vector = vectors[q, :, branch]
+        strength = (vector.conj() @ response.scattering[:, q] @ vector).imag
+        at = frequencies[q, branch]
+        widths[q, branch] = -np.interp(at, response.frequencies, strength, np.nan, np.nan) / max(at, 1e-9)
+    return frequencies, widths
+
+
+def at_points(embedded: Embedded, q_points: np.ndarray) -> np.ndarray:
+    """(n_q, 3S, 3S) D in THz^2 of the perfect sheet, with the phases of cells."""
+    return np.array([embedded.perfect.fourier((1, 1), q)[0, 0] for q in q_points])
