@@ -112,7 +112,7 @@ class Embedded:
             if apart.max() > 0.01 or (kinds[image] != kinds).any():
                 continue
             matrix = on_coordinates(operation, image)
-            if abs(matrix @ self.change @ matrix.T - self.change).max() < 1e-6 * abs(self.change).max():
+            if abs(matrix @ self.change @ matrix.T - self.change).max() <= 1e-6 * abs(self.change).max():
                 found.append((operation, image))
         return found
 
@@ -289,15 +289,37 @@ class Cell:
 
     def __matmul__(self, amplitudes: np.ndarray) -> np.ndarray:
         """(3N,) D times `amplitudes` (3N,), in THz^2."""
+        return self.product(self.fourier, self.change, amplitudes)
+
+    def product(self, fourier: np.ndarray, change: bsr_array, amplitudes: np.ndarray) -> np.ndarray:
+        """The same for another perfect part and change."""
         shaped = amplitudes.reshape(*self.grid, self.width, 1)
         if self.twist is None:
-            waves = self.fourier @ scipy.fft.rfft2(shaped, axes=(0, 1))
+            waves = fourier @ scipy.fft.rfft2(shaped, axes=(0, 1))
             found = scipy.fft.irfft2(waves, s=self.grid, axes=(0, 1)).ravel()
         else:
-            waves = self.fourier @ scipy.fft.fft2(shaped, axes=(0, 1))
+            waves = fourier @ scipy.fft.fft2(shaped, axes=(0, 1))
             found = scipy.fft.ifft2(waves, axes=(0, 1)).ravel()
-        found[self.changed] += self.change @ amplitudes[self.changed]
+        found[self.changed] += change @ amplitudes[self.changed]
         return found
+
+    @cached_property
+    def scaled(self) -> tuple[np.ndarray, bsr_array]:
+        """Perfect part and change of D brought to [-1, 1] by `range`."""
+        lowest, highest = self.range
+        half = (highest - lowest) / 2
+        return (self.fourier - (highest + lowest) / 2 * np.eye(self.width)) / half, self.change / half
+
+    def chebyshev(self, start: np.ndarray) -> Iterator[np.ndarray]:
+        """(3N,) T_m times `start` (3N,) for m = 0, 1, ..., of the matrix as in `scaled`."""
+        before, now = start, self.product(*self.scaled, start)
+        yield before
+        while True:
+            yield now
+            following = self.product(*self.scaled, now)
+            following *= 2
+            following -= before
+            before, now = now, following
 
     @cached_property
     def range(self) -> tuple[float, float]:
@@ -337,29 +359,27 @@ class Cell:
         return total if self.twist is not None else total.real.tocsr()
 
     def moments(self, starts: np.ndarray, count: int) -> np.ndarray:
-        """(n, count) <s|T_m(D)|s> of each of `starts` (n, 3N), D brought to [-1, 1] by `range`.
+        """(n, count) <s|T_m(D)|s> of each of `starts` (n, 3N), as from `chebyshev`.
 
         Two moments of one product by the doubling rule, a start on each thread.
         A. Weisse et al., Rev. Mod. Phys. 78, 275 (2006), section II.
         """
-        lowest, highest = self.range
-        middle, half = (highest + lowest) / 2, (highest - lowest) / 2
-        bar = tqdm(total=len(starts) * (count // 2), desc="moments", unit="", disable=self.size < 20000)
 
         def of(start: np.ndarray) -> np.ndarray:
-            before, now = start, (self @ start - middle * start) / half
-            first = [np.vdot(start, start).real, np.vdot(start, now).real]
             found = np.empty(count + count % 2)
-            found[:2] = first
-            for m in range(1, len(found) // 2):
-                before, now = now, 2 * (self @ now - middle * now) / half - before
-                found[2 * m] = 2 * np.vdot(before, before).real - first[0]
-                found[2 * m + 1] = 2 * np.vdot(now, before).real - first[1]
-                if m % 64 == 0:
-                    bar.update(64)
+            before = None
+            for m, now in zip(range(len(found) // 2 + 1), self.chebyshev(start), strict=False):
+                if m:
+                    found[2 * m - 1] = 2 * np.vdot(now, before).real
+                if 2 * m < len(found):
+                    found[2 * m] = 2 * np.vdot(now, now).real
+                before = now
+                bar.update()
+            found[0::2] -= found[0] / 2
+            found[1::2] -= found[1] / 2
             return found[:count]
 
-        with bar, ThreadPoolExecutor(force_constants.cores()) as pool:
+        with self.progress("moments", len(starts) * (count // 2)) as bar, self.threads() as pool:
             return np.array(list(pool.map(of, starts)))
 
     def spread(self, vectors: np.ndarray) -> np.ndarray:
@@ -375,36 +395,39 @@ class Cell:
     def filtered(self, starts: np.ndarray, windows: list[tuple[float, float]], count: int) -> np.ndarray:
         """(n, 3N) the part of each of `starts` (n, 3N) within its window (THz, two edges), to `count` moments."""
         lowest, highest = self.range
-        middle, half = (highest + lowest) / 2, (highest - lowest) / 2
-        kernel, orders = jackson(count), np.arange(1, count)
-        bar = tqdm(total=len(starts) * count, desc="filter", unit="", disable=self.size < 20000)
+        orders = np.arange(1, count)
 
         def of(start: np.ndarray, window: tuple[float, float]) -> np.ndarray:
-            upper, lower = np.arccos((np.square(window) - middle) / half)
-            factors = kernel * np.concatenate(
-                [
-                    [(upper - lower) / np.pi],
-                    2 / np.pi * (np.sin(orders * upper) - np.sin(orders * lower)) / orders,
-                ]
-            )
-            before, now = start, (self @ start - middle * start) / half
-            found = factors[0] * before + factors[1] * now
-            for m, factor in enumerate(factors[2:]):
-                before, now = now, 2 * (self @ now - middle * now) / half - before
-                found += factor * now
-                if m % 64 == 0:
-                    bar.update(64)
+            upper, lower = np.arccos((2 * np.square(window) - highest - lowest) / (highest - lowest))
+            sines = (np.sin(orders * upper) - np.sin(orders * lower)) / orders
+            factors = jackson(count) / np.pi * np.concatenate([[upper - lower], 2 * sines])
+            found = np.zeros_like(start)
+            for factor, part in zip(factors, self.chebyshev(start), strict=False):
+                found += factor * part
+                bar.update()
             return found
 
-        with bar, ThreadPoolExecutor(force_constants.cores()) as pool:
+        with self.progress("filter", len(starts) * count) as bar, self.threads() as pool:
             return np.array(list(pool.map(of, starts, windows)))
+
+    def progress(self, name: str, total: int) -> tqdm:
+        return tqdm(total=total, desc=name, unit="", mininterval=1, disable=self.size < 20000)
+
+    def threads(self) -> ThreadPoolExecutor:
+        _ = self.scaled  # once, and not by each
+        return ThreadPoolExecutor(force_constants.cores())
 
     def nearest(self, frequency: float, start: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Frequencies (count,) and eigenvectors (3N, count) of the modes nearest to `frequency` that `start` (3N,) is part of.
 
         Shift-inverted Lanczos (ARPACK): 1 / (D - w^2) is that of the perfect cell and a correction on the changed
-        sites, exactly. Modes of another irrep than `start` are not found. At Gamma of the cell only.
+        sites, exactly. Modes of another irrep than `start` are not found. At Gamma of the cell only. ValueError
+        if the cell is so small that it maps two changed sites onto each other.
         """
+        if len(self.changed) < 3 * len(self.embedded.sites):
+            raise ValueError(
+                f"the change does not fit in a {self.grid[0]} x {self.grid[1]} cell: take a larger cell, or a smaller radius"
+            )
         shift, sites = frequency**2, self.embedded.sites
         perfect = green(self.embedded.perfect.fourier(self.grid), shift, sites).real
         change = self.embedded.change.toarray()
@@ -522,10 +545,12 @@ def continued(
     vectors: list[np.ndarray], cell: Cell, groups: dict[str, np.ndarray], count: int
 ) -> list[Continued]:
     """As localisation.continued, for patterns `on_sites` at Gamma of a cell; `groups` are of sites (indices)."""
-    starts = cell.spread(np.concatenate(vectors))
+    # At Gamma the rows of a degenerate set have equal densities of states.
+    firsts = cell.spread(np.array([each[0] for each in vectors]))
+    frequencies, weights = states(cell.moments(firsts, count), cell.range)
+    shares = [weight / weight.sum() * (each**2).sum() for weight, each in zip(weights, vectors, strict=True)]
     number = np.repeat(np.arange(len(vectors)), [len(each) for each in vectors])
-    frequencies, weights = states(cell.moments(starts, count), cell.range)
-    shares = [weights[number == each].sum(axis=0) for each in range(len(vectors))]
+    starts = cell.spread(np.concatenate(vectors))
     quartiles = [
         [localisation.quantile(frequencies, share, part) for part in (0.25, 0.5, 0.75)] for share in shares
     ]

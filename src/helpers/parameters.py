@@ -402,10 +402,10 @@ class Dilute(Simulation):
     sizes: Increasing[Annotated[int, Field(ge=4, le=400)]] = [6, 9, 12, 24, 100]
     tail: Increasing[Annotated[Size, Field(ge=6)]] = [9, 12]
     defect: str = "V_Se"
-    moments: int = Field(default=2048, ge=128, le=65536)
-    mesh: int = Field(default=120, ge=12, le=1000)
+    moments: int = Field(default=1536, ge=128, le=65536)
+    mesh: int = Field(default=96, ge=12, le=1000)
     broadening: float = Field(default=0.05, gt=0.0, le=1.0)
-    concentrations: Increasing[float] = [1e-4, 1 / 576, 1 / 144, 1 / 36]
+    cells_per_vacancy: Increasing[int] = [36, 144, 576, 10000]
 
     @field_validator("sizes")
     @classmethod

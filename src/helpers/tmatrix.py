@@ -228,14 +228,16 @@ def linewidths(embedded: Embedded, response: Response, q_points: np.ndarray) -> 
     """Frequencies (n_q, 3S) in THz at each q of `response`, and their widths (n_q, 3S) in THz per defect and cell.
 
     Full width at half maximum in first order, -Im <e|T(w)|e> / w; times concentration and 2 pi the scattering rate.
-    NaN where a frequency is not among those of `response`.
+    T is continued from w + i broadening to w by its slope. NaN where a frequency is not among those of `response`.
     """
     values, vectors = np.linalg.eigh(at_points(embedded, q_points))
     frequencies = np.sqrt(np.clip(values, 0, None))
+    slope = np.gradient(response.scattering, response.frequencies, axis=0)
+    continued = response.scattering - 1j * response.broadening * slope
     widths = np.zeros(frequencies.shape)
     for q, branch in np.ndindex(*widths.shape):
         vector = vectors[q, :, branch]
-        strength = (vector.conj() @ response.scattering[:, q] @ vector).imag
+        strength = (vector.conj() @ continued[:, q] @ vector).imag
         at = frequencies[q, branch]
         widths[q, branch] = -np.interp(at, response.frequencies, strength, np.nan, np.nan) / max(at, 1e-9)
     return frequencies, widths
