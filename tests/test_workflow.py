@@ -69,9 +69,9 @@ def test_a_result_of_another_key_does_not_count(tmp_path):
 
 
 def test_the_ledger_has_a_page_of_the_report(tmp_path):
-    run_folder = tmp_path / "07_comparison" / "tag"
+    run_folder = tmp_path / "08_dilute_limit" / "tag"
     run_folder.mkdir(parents=True)
-    shutil.copy(paths.NOTEBOOKS / "07_comparison.ipynb", run_folder / "notebook.ipynb")
+    shutil.copy(paths.NOTEBOOKS / "08_dilute_limit.ipynb", run_folder / "notebook.ipynb")
     entry = {
         "section": "4.4",
         "statement": "a < b",

@@ -32,6 +32,11 @@ FIGURES = {
     "07_comparison/differences": "differences",
     "07_comparison/modes_by_size": "modes_by_size",
     "07_comparison/decay": "decay_12x12",
+    "08_dilute_limit/local_dos": "dilute_local_dos",
+    "08_dilute_limit/change_of_states": "dilute_change_of_states",
+    "08_dilute_limit/modes_by_number": "dilute_modes",
+    "08_dilute_limit/spectral_functions": "dilute_spectral_functions",
+    "08_dilute_limit/linewidths": "dilute_linewidths",
     "06_radial_dos/radial_dos": "fig_4_6_radial_dos",
     "06_radial_dos/decay": "decay",
     "02_training/learning_curves": "learning_curves",
@@ -76,7 +81,15 @@ NUMBERS = [
     ("Candidates for localised modes in 6×6", "05_defect", "localised_frequencies", "{}"),
     ("Local states that lie elsewhere in 12×12 than in 6×6", "07_comparison", "local_elsewhere", "{:.1%}"),
     ("Decay length of the vacancy's influence, 12×12", "07_comparison", "decay/length_A", "{:.1f} Å"),
-    ("Statements of the thesis that hold / with a limit / not", "07_comparison", "verdicts",
+    *[
+        (f"Local states that lie elsewhere in {n} × {n} than with the vacancy alone", "08_dilute_limit", f"elsewhere/{n} × {n}", "{:.1%}")
+        for n in (6, 12, 100)
+    ],
+    ("States gained by the vacancy alone (exact: -3)", "08_dilute_limit", "states_gained", "{:.2f}"),
+    ("Resonances of the vacancy alone near 6.9 THz", "08_dilute_limit", "fine_resonances",
+     "{0[0][irrep]} {0[0][frequency_THz]:.2f} THz, {0[0][width_THz]:.3f} wide; {0[1][irrep]} {0[1][frequency_THz]:.2f} THz, {0[1][width_THz]:.3f} wide"),
+    ("Modes of 6×6 that are localised by 100×100, of 2 flat ones", "08_dilute_limit", "localised/count", "{}"),
+    ("Statements of the thesis that hold / with a limit / not", "08_dilute_limit", "verdicts",
      "{0[holds]} / {0[holds with a limit]} / {0[does not hold]}"),
     ("Lattice constant with D3 against that without", "03_evaluation", "dispersion/all/lattice_constant_percent", "{:.1f} % apart"),
     ("States, defective minus pristine: all (exact: -3)", "05_defect", "integrated_dos/total", "{:.3f}"),

@@ -34,7 +34,7 @@ LEDGER = """{style}
 <h1>What the thesis says, and whether it holds</h1>
 <p>What the thesis says of its results, each with what was measured and, in brackets, what was wanted for it
 to hold or to hold with a limit: criteria from data/claims.json, numbers of the default run of
-<a href="07_comparison.html">07_comparison</a> and of the notebooks before it.</p>
+<a href="08_dilute_limit.html">08_dilute_limit</a> and of the notebooks before it.</p>
 <table>
 {rows}
 </table>
@@ -67,7 +67,7 @@ def pictures(notebook: nbformat.NotebookNode) -> str:
 
 
 def ledger(result: Path) -> str:
-    """HTML table of the claims of a 07_comparison's result.json, with what was measured and the verdicts."""
+    """HTML table of the claims of a result.json, with what was measured and the verdicts."""
     rows = [
         f"<tr><td>{html.escape(entry['section'])}</td><td>{html.escape(entry['statement'])}</td>"
         f"<td>{'<br>'.join(map(html.escape, entry['numbers']))}</td><th>{html.escape(entry['verdict'])}</th></tr>"
@@ -92,7 +92,7 @@ def main(index: Path, executed: list[Path]) -> None:
             temporary.write_text(page.replace(mathjax, f"defer {mathjax}"))
         entries.append(f'<h2><a href="{step}.html">{html.escape(title(notebook))}</a></h2>')
         entries.append(pictures(notebook))
-        if step == "07_comparison":
+        if step == "08_dilute_limit":
             with records.whole_file(index.parent / "ledger.html") as temporary:
                 temporary.write_text(LEDGER.format(rows=ledger(path.parent / "result.json"), style=STYLE))
             entries.append(
