@@ -5,7 +5,7 @@
 One setting at a time is changed. Of the sheet: lattice constant without in-plane stress, thickness, modes at Gamma
 there, and the stress at a = 3.32 A. Of the relaxed vacancy in 3 x 3: forces, and how they change when one of
 the three W moves by 0.02 A towards the axis, which is what phonons are made of. Finished calculations
-are kept in data/error_budget/*.json, so a killed run goes on; the figure beside them is drawn at the end.
+are kept in data/error_budget/*.json, so a killed run goes on.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from helpers import paths, phonons, records, reference, structures
 FOLDER = paths.DATA / "error_budget"
 STEP = 0.02  # A, of the displaced atoms
 SETTINGS = reference.Settings(density=1e-6)
-OURS = ("height", "spin_orbit", "setups_of")  # no keywords of GPAW
+OURS = ("height", "setups_of")  # no keywords of GPAW
 
 # name -> keywords of GPAW that differ, and the height of the cell in A where it does
 SHEET: dict[str, dict[str, Any]] = {
@@ -40,8 +40,6 @@ SHEET: dict[str, dict[str, Any]] = {
     "smearing 0.01 eV": {"occupations": {"name": "fermi-dirac", "width": 0.01}},
     "PBEsol": {"xc": "PBEsol", "setups_of": "PBE"},  # none are made for it
     "LDA": {"xc": "LDA"},
-    # All k points: energies of cells with different symmetries are compared.
-    "spin-orbit": {"spin_orbit": True, "nbands": "200%", "symmetry": "off"},
 }
 VACANCY: dict[str, dict[str, Any]] = {
     "settings of the data": {},
@@ -78,14 +76,6 @@ def with_height(atoms: Atoms, changes: dict[str, Any]) -> Atoms:
     return copy
 
 
-def spin_orbit_energy(calculation: Any) -> float:
-    """Change of the sum of the occupied levels in eV, at the potential without: exact to first order in the density."""
-    from gpaw.spinorbit import soc_eigenstates
-
-    without, coupled = (soc_eigenstates(calculation, scale=scale) for scale in (0.0, 1.0))
-    return coupled.calculate_band_energy() - without.calculate_band_energy()
-
-
 def modes(sheet: Atoms, changes: dict[str, Any], log: Path) -> dict[str, float]:
     """Frequencies at Gamma in cm-1 by central differences along each pattern; W first, then the two Se."""
     masses = sheet.get_masses()
@@ -99,20 +89,14 @@ def modes(sheet: Atoms, changes: dict[str, Any], log: Path) -> dict[str, float]:
     }
     found = {}
     for irrep, pattern in patterns.items():
-        forces, energies = [], []
-        for step in (-STEP, STEP, 0.0):
-            if not step and "spin_orbit" not in changes:
-                continue
+        forces = []
+        for step in (-STEP, STEP):
             moved = sheet.copy()
             moved.positions += step * pattern
             # A calculator of its own, for the symmetry that is left.
             moved.calc = calculator(moved, changes, log)
             forces.append(moved.get_forces())
-            if "spin_orbit" in changes:
-                energies.append(spin_orbit_energy(moved.calc))
         stiffness = ((forces[0] - forces[1]) * pattern).sum() / (2 * STEP)  # eV/A^2
-        if energies:
-            stiffness += (energies[0] + energies[1] - 2 * energies[2]) / STEP**2
         square = stiffness / (masses[:, None] * pattern**2).sum() * _e * 1e20 / _amu
         found[irrep] = float(np.sign(square) * np.sqrt(abs(square)) / (2e12 * np.pi) * phonons.PER_CM)
     return found
@@ -122,8 +106,6 @@ def of_sheet(changes: dict[str, Any], log: Path) -> dict[str, Any]:
     """Stress and modes in the cell of the data, relaxed cell, and modes there."""
     sheet = with_height(structures.monolayer("WSe2", 3.32, 3.36), changes)
     found = {"modes_in_the_cell_of_the_data_per_cm": modes(sheet, changes, log)}
-    if "spin_orbit" in changes:
-        return found
     sheet.calc = calculator(sheet, changes, log)
     found["stress_eV_per_A3"] = float(sheet.get_stress()[:2].mean())
     relaxation = BFGS(FrechetCellFilter(sheet, mask=[1, 1, 0, 0, 0, 1]), logfile=None, alpha=30.0)
