@@ -587,7 +587,9 @@ def strongest(
     """
     start = cell.spread(vector[None] / np.linalg.norm(vector))[0]
     frequencies, vectors = cell.nearest(frequency, start, count)
-    shares = (start @ vectors) ** 2
-    best = shares.argmax()
-    motion = (vectors[:, best].reshape(-1, 3) ** 2).sum(axis=1)
-    return float(frequencies[best]), float(shares[best]), float(1 / (motion**2).sum())
+    amplitudes = start @ vectors
+    # Rounding lets the partners of degenerate modes in.
+    one = abs(frequencies - frequencies[abs(amplitudes).argmax()]) < 1e-6
+    motion = ((vectors[:, one] @ amplitudes[one]).reshape(-1, 3) ** 2).sum(axis=1)
+    share = float(motion.sum())
+    return float(frequencies[one].mean()), share, float(share**2 / (motion**2).sum())

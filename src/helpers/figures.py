@@ -568,7 +568,7 @@ def cells_and_alone(grid: np.ndarray, local: dict[str, np.ndarray]) -> Figure:
     lower.axhline(0.0, color="black", linewidth=0.6, zorder=0)
     upper.set(ylabel="local DOS (states / THz)", ylim=(0, None), xlim=(grid[0], grid[-1]))
     lower.set(xlabel="frequency (THz)", ylabel=f"less that of\nthe {alone}")
-    upper.legend(ncols=2)
+    upper.legend(loc="upper left")
     per_cm_above(upper)
     return figure
 
