@@ -105,3 +105,15 @@ def test_a_result_that_is_not_there_is_computed(tmp_path, monkeypatch):
     written = (run.folder / "result.json").stat().st_mtime_ns
     assert records.obtain(run) == first
     assert (run.folder / "result.json").stat().st_mtime_ns == written
+
+
+def test_entries_say_what_was_measured_where_it_was_judged():
+    claim, other = CLAIMS[0], next(each for each in CLAIMS if each.steps != CLAIMS[0].steps)
+    met = {condition.place: beyond(condition, True) for condition in (*claim.limited_if, *claim.holds_if)}
+    judged, unknown = entries = ledger.judge([claim, other], results_for(met))
+    assert judged == {
+        "section": claim.section, "statement": claim.statement,
+        "verdict": "holds", "numbers": claim.numbers(results_for(met)),
+    }  # fmt: skip
+    assert (unknown["verdict"], unknown["numbers"]) == ("not judged", [])
+    assert list(ledger.counts(entries).values()) == [1, 0, 0, 1]

@@ -83,9 +83,7 @@ class Embedded:
     """A perfect sheet with a defect: on some sites its dynamical matrix differs."""
 
     perfect: Perfect
-    sites: (
-        np.ndarray
-    )  # (n_sites, 3): lattice vectors to the cell, the site in it; the first is the defect's own
+    sites: np.ndarray  # (n_sites, 3): two lattice vectors to the cell, the site in it; the defect's own first
     change: bsr_array  # (3 n_sites, 3 n_sites) THz^2, symmetric, in 3 x 3 blocks
     vacant: bool  # whether the first site is empty: then `change` takes away all that couples to it
 
@@ -293,15 +291,18 @@ class Cell:
 
     def product(self, fourier: np.ndarray, change: bsr_array, amplitudes: np.ndarray) -> np.ndarray:
         """The same for another perfect part and change."""
+        found = self.perfect_product(fourier, amplitudes)
+        found[self.changed] += change @ amplitudes[self.changed]
+        return found
+
+    def perfect_product(self, fourier: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
+        """The same without a change."""
         shaped = amplitudes.reshape(*self.grid, self.width, 1)
         if self.twist is None:
             waves = fourier @ scipy.fft.rfft2(shaped, axes=(0, 1))
-            found = scipy.fft.irfft2(waves, s=self.grid, axes=(0, 1)).ravel()
-        else:
-            waves = fourier @ scipy.fft.fft2(shaped, axes=(0, 1))
-            found = scipy.fft.ifft2(waves, axes=(0, 1)).ravel()
-        found[self.changed] += change @ amplitudes[self.changed]
-        return found
+            return scipy.fft.irfft2(waves, s=self.grid, axes=(0, 1)).ravel()
+        waves = fourier @ scipy.fft.fft2(shaped, axes=(0, 1))
+        return scipy.fft.ifft2(waves, axes=(0, 1)).ravel()
 
     @cached_property
     def scaled(self) -> tuple[np.ndarray, bsr_array]:
@@ -435,15 +436,11 @@ class Cell:
         waves = np.linalg.inv(shift * np.eye(self.width) - self.fourier)
         coordinates = (3 * self.numbers(sites)[:, None] + np.arange(3)).ravel()
 
-        def without(amplitudes: np.ndarray) -> np.ndarray:
-            shaped = scipy.fft.rfft2(amplitudes.reshape(*self.grid, self.width, 1), axes=(0, 1))
-            return scipy.fft.irfft2(waves @ shaped, s=self.grid, axes=(0, 1)).ravel()
-
         def inverse(amplitudes: np.ndarray) -> np.ndarray:
-            found = without(amplitudes)
+            found = self.perfect_product(waves, amplitudes)
             source = np.zeros(self.size)
             source[coordinates] = lu_solve(factors, change @ found[coordinates])
-            return -(found + without(source))
+            return -(found + self.perfect_product(waves, source))
 
         shape = (self.size, self.size)
         values, vectors = eigsh(
@@ -551,31 +548,13 @@ def continued(
     shares = [weight / weight.sum() * (each**2).sum() for weight, each in zip(weights, vectors, strict=True)]
     number = np.repeat(np.arange(len(vectors)), [len(each) for each in vectors])
     starts = cell.spread(np.concatenate(vectors))
-    quartiles = [
-        [localisation.quantile(frequencies, share, part) for part in (0.25, 0.5, 0.75)] for share in shares
-    ]
     half = localisation.WINDOW
-    windows = [(quartiles[each][1] - half, quartiles[each][1] + half) for each in number]
+    middles = [localisation.quantile(frequencies, share, 0.5) for share in shares]
+    windows = [(middles[each] - half, middles[each] + half) for each in number]
     motion = (cell.filtered(starts, windows, count // 2).reshape(len(starts), -1, 3) ** 2).sum(axis=2)
-    found = []
-    for each, (share, (lower, middle, upper)) in enumerate(zip(shares, quartiles, strict=True)):
-        moving = motion[number == each].sum(axis=0)
-        inside = float(moving.sum())
-        moving /= inside
-        found.append(
-            Continued(
-                middle,
-                upper - lower,
-                inside,
-                float(share[abs(frequencies - middle) < half / 5].sum()),
-                float(1 / (moving**2).sum()),
-                {
-                    name: float(moving[cell.numbers(cell.embedded.sites[sites])].sum())
-                    for name, sites in groups.items()
-                },
-            )
-        )
-    return found
+    motions = [motion[number == each].sum(axis=0) for each in range(len(vectors))]
+    atoms = {name: cell.numbers(cell.embedded.sites[sites]) for name, sites in groups.items()}
+    return [Continued.of(frequencies, *each, atoms) for each in zip(shares, motions, strict=True)]
 
 
 def strongest(

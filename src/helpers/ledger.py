@@ -3,7 +3,7 @@
 import json
 import operator
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -64,13 +64,17 @@ class Claim(BaseModel):
     holds_if: list[Condition] = Field(min_length=1)
     limited_if: list[Condition] = []
 
+    @property
+    def steps(self) -> set[str]:
+        """The notebooks whose results it takes to judge it."""
+        return {condition.place.split("/")[0] for condition in (*self.holds_if, *self.limited_if)}
+
     def verdict(self, results: dict[str, Any]) -> Verdict:
         """'holds' if all conditions are met, 'holds with a limit' if at least those of `limited_if` are.
 
         'not judged' where a step that is needed has no results.
         """
-        needed = {condition.place.split("/")[0] for condition in (*self.holds_if, *self.limited_if)}
-        if not needed <= results.keys():
+        if not self.steps <= results.keys():
             return "not judged"
         if all(condition.met(results) for condition in self.holds_if):
             return "holds"
@@ -101,3 +105,21 @@ def read(path: Path) -> list[Claim]:
             f"{path.name}, claim {len(claims) + 1}: {first['msg']} at {place}, not {first['input']!r}"
         ) from error
     return claims
+
+
+def judge(claims: list[Claim], results: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of each claim section, statement, verdict and, where it is judged, what was measured."""
+    found = []
+    for claim in claims:
+        verdict = claim.verdict(results)
+        numbers = claim.numbers(results) if verdict != "not judged" else []
+        found.append(
+            {"section": claim.section, "statement": claim.statement, "verdict": verdict, "numbers": numbers}
+        )
+    return found
+
+
+def counts(entries: list[dict[str, Any]]) -> dict[Verdict, int]:
+    """How many of the entries from `judge` have each verdict."""
+    verdicts = [entry["verdict"] for entry in entries]
+    return {verdict: verdicts.count(verdict) for verdict in get_args(Verdict)}

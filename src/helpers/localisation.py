@@ -153,6 +153,23 @@ class Continued:
     atoms: float  # that take part: participation ratio x N
     weights: dict[str, float]  # of groups of atoms
 
+    @classmethod
+    def of(
+        cls, frequencies: np.ndarray, shares: np.ndarray, motion: np.ndarray, groups: Groups
+    ) -> "Continued":
+        """From the shares (k,) of a pattern at `frequencies` (k,), and the `motion` (N,) of its part in the window."""
+        lower, middle, upper = (quantile(frequencies, shares, part) for part in (0.25, 0.5, 0.75))
+        share = float(motion.sum())
+        motion = motion / share
+        return cls(
+            middle,
+            upper - lower,
+            share,
+            float(shares[abs(frequencies - middle) < WINDOW / 5].sum()),
+            float(len(motion) * participation_ratio(motion)),
+            {name: float(motion[atoms].sum()) for name, atoms in groups.items()},
+        )
+
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -207,31 +224,25 @@ def continued(patterns: Patterns, sheet: DefectiveSheet, mesh: int, groups: Grou
     # Twice: the eigenvectors of all q at once are gigabytes, and which count is known at the end only.
     states = [(levels, amplitudes) for levels, amplitudes, _ in patterns.amplitudes(sheet, q_points)]
     frequencies = np.concatenate([each for each, _ in states])
-    quartiles, cores = [], []
-    for number in range(len(patterns.vectors)):
-        shares = np.concatenate(
+    shares = [
+        np.concatenate(
             [
                 multiplicity * (abs(amplitudes[number]) ** 2).sum(axis=0)
                 for multiplicity, (_, amplitudes) in zip(multiplicities, states, strict=True)
             ]
         )
-        quartiles.append([quantile(frequencies, shares, share) for share in (0.25, 0.5, 0.75)])
-        cores.append(float(shares[abs(frequencies - quartiles[-1][1]) < WINDOW / 5].sum()))
+        for number in range(len(patterns.vectors))
+    ]
+    middles = [quantile(frequencies, each, 0.5) for each in shares]
     motions = np.zeros((len(patterns.vectors), len(sheet.relaxed)))
     for multiplicity, (levels, amplitudes, vectors) in zip(
         multiplicities, patterns.amplitudes(sheet, q_points), strict=True
     ):
-        for number, (_, middle, _) in enumerate(quartiles):
+        for number, middle in enumerate(middles):
             near = abs(levels - middle) < WINDOW
             projected = vectors[:, :, near] @ amplitudes[number][:, near].T
             motions[number] += multiplicity * (abs(projected) ** 2).sum(axis=(1, 2))
-    found = []
-    for (lower, middle, upper), core, motion in zip(quartiles, cores, motions, strict=True):
-        share, motion = float(motion.sum()), motion / motion.sum()
-        weights = {name: float(motion[atoms].sum()) for name, atoms in groups.items()}
-        atoms = float(len(motion) * participation_ratio(motion))
-        found.append(Continued(middle, upper - lower, share, core, atoms, weights))
-    return found
+    return [Continued.of(frequencies, *each, groups) for each in zip(shares, motions, strict=True)]
 
 
 def flatness(

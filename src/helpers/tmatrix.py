@@ -24,9 +24,7 @@ class Irrep:
     """An irreducible representation of the point group about the defect, on the coordinates of its sites."""
 
     name: str
-    rows: list[
-        np.ndarray
-    ]  # [row] (3 n_sites, n) orthonormal vectors; those of all rows transform into each other
+    rows: list[np.ndarray]  # [row] (3 n_sites, n) orthonormal; those of all rows transform into each other
 
 
 def irreps(embedded: Embedded) -> list[Irrep]:
@@ -102,9 +100,10 @@ class Isolated:
             len(irrep.rows) * round((irrep.rows[0][:3] ** 2).sum()) * embedded.vacant for irrep in self.irreps
         ]
 
-    def perfect(self, frequency: float, broadening: float) -> np.ndarray:
-        """(3 n_sites, 3 n_sites) Green's function of the perfect sheet between the sites, 1/THz^2."""
-        return green(self.fourier, (frequency + 1j * broadening) ** 2, self.embedded.sites)
+    def perfect(self, frequency: float, broadening: float) -> list[np.ndarray]:
+        """[irrep] (n, n) Green's function of the perfect sheet on the vectors of the irrep's first row, 1/THz^2."""
+        found = green(self.fourier, (frequency + 1j * broadening) ** 2, self.embedded.sites)
+        return [irrep.rows[0].T @ found @ irrep.rows[0] for irrep in self.irreps]
 
     def response(
         self,
@@ -124,11 +123,10 @@ class Isolated:
         waves = [[row.T @ plane.reshape(3 * len(sites), -1) for row in irrep.rows] for irrep in self.irreps]
 
         def at(frequency: float) -> tuple[list[complex], np.ndarray, np.ndarray]:
-            perfect = self.perfect(frequency, broadening)
             determinants, local = [], np.zeros(len(vectors))
             scattering = np.zeros((plane.shape[1], plane.shape[2], plane.shape[2]), dtype=complex)
-            for irrep, change, incoming in zip(self.irreps, self.changes, waves, strict=True):
-                own = irrep.rows[0].T @ perfect @ irrep.rows[0]
+            perfect = self.perfect(frequency, broadening)
+            for irrep, own, change, incoming in zip(self.irreps, perfect, self.changes, waves, strict=True):
                 factors = lu_factor(np.eye(len(own)) - own @ change, check_finite=False)
                 swaps = (factors[1] != np.arange(len(own))).sum()
                 logarithms = np.log(np.diag(factors[0]).astype(complex))
@@ -168,7 +166,7 @@ class Isolated:
         """
         step = response.frequencies[1] - response.frequencies[0]
         found = []
-        for irrep, change in zip(self.irreps, self.changes, strict=True):
+        for number, (irrep, change) in enumerate(zip(self.irreps, self.changes, strict=True)):
             rows = len(irrep.rows)
             gained = np.gradient(response.change[irrep.name], step)
             peaks, _ = find_peaks(gained, prominence=least)
@@ -176,11 +174,7 @@ class Isolated:
             heights = gained[peaks], np.zeros_like(peaks), np.full_like(peaks, len(gained) - 1)
             widths = peak_widths(gained, peaks, prominence_data=heights)[0] * step
             for peak, width in zip(peaks, widths, strict=True):
-                own = (
-                    irrep.rows[0].T
-                    @ self.perfect(response.frequencies[peak], response.broadening)
-                    @ irrep.rows[0]
-                )
+                own = self.perfect(response.frequencies[peak], response.broadening)[number]
                 added = np.linalg.solve(np.eye(len(own)) - own @ change, own) - own
                 pattern = np.linalg.eigh(-added.imag)[1][:, -1]
                 motion = sum((row @ pattern).reshape(-1, 3) ** 2 for row in irrep.rows).sum(axis=1) / rows
