@@ -5,11 +5,12 @@
 One setting at a time is changed. Of the sheet: lattice constant without in-plane stress, thickness, modes at Gamma
 there, and the stress at a = 3.32 A. Of the relaxed vacancy in 3 x 3: forces, and how they change when one of
 the three W moves by 0.02 A towards the axis, which is what phonons are made of. Finished calculations
-are kept in data/error_budget/*.json, so a killed run goes on.
+are kept in data/error_budget/*.json, so a killed run goes on; the figure beside them is drawn at the end.
 """
 
 import argparse
 import importlib.util
+import json
 import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -24,7 +25,7 @@ from ase.optimize import BFGS
 from ase.units import _amu, _e
 from tqdm import tqdm
 
-from helpers import paths, phonons, records, reference, structures
+from helpers import figures, paths, phonons, records, reference, structures
 
 FOLDER = paths.DATA / "error_budget"
 STEP = 0.02  # A, of the displaced atoms
@@ -40,6 +41,8 @@ SHEET: dict[str, dict[str, Any]] = {
     "smearing 0.01 eV": {"occupations": {"name": "fermi-dirac", "width": 0.01}},
     "PBEsol": {"xc": "PBEsol", "setups_of": "PBE"},  # none are made for it
     "LDA": {"xc": "LDA"},
+    # Spinors, self-consistent, all k points; GPAW has no other functional for them.
+    "LDA, spin-orbit": {"xc": "LDA", "soc": True, "magmoms": [[0.0, 0.0, 0.0]] * 3, "symmetry": "off"},
 }
 VACANCY: dict[str, dict[str, Any]] = {
     "settings of the data": {},
@@ -50,6 +53,10 @@ VACANCY: dict[str, dict[str, Any]] = {
     "smearing 0.01 eV": {"occupations": {"name": "fermi-dirac", "width": 0.01}},
     "spin": {"spinpol": True, "magmoms": 0.5},
 }
+
+
+OWN = "settings of the data"
+EVERY = [("sheet", name) for name in SHEET] + [("vacancy", name) for name in VACANCY]
 
 
 def calculator(atoms: Atoms, changes: dict[str, Any], log: Path) -> Any:
@@ -103,9 +110,11 @@ def modes(sheet: Atoms, changes: dict[str, Any], log: Path) -> dict[str, float]:
 
 
 def of_sheet(changes: dict[str, Any], log: Path) -> dict[str, Any]:
-    """Stress and modes in the cell of the data, relaxed cell, and modes there."""
+    """Stress and modes in the cell of the data, relaxed cell, and modes there; with spinors only modes in the cell of the data."""
     sheet = with_height(structures.monolayer("WSe2", 3.32, 3.36), changes)
     found = {"modes_in_the_cell_of_the_data_per_cm": modes(sheet, changes, log)}
+    if "soc" in changes:
+        return found
     sheet.calc = calculator(sheet, changes, log)
     found["stress_eV_per_A3"] = float(sheet.get_stress()[:2].mean())
     relaxation = BFGS(FrechetCellFilter(sheet, mask=[1, 1, 0, 0, 0, 1]), logfile=None, alpha=30.0)
@@ -153,12 +162,59 @@ def part(kind: str, name: str) -> Path:
     return FOLDER / f"{kind}_{name.replace(' ', '_').replace(',', '')}.json"
 
 
+def draw() -> None:
+    """How far each setting moves modes and lattice constant of the sheet, and forces and force changes of the vacancy."""
+    found = {each: json.loads(part(*each).read_text()) for each in EVERY}
+    figure, (left, middle, right) = figures.new(7.4, 3.2, ncols=3, width_ratios=(1.2, 0.8, 1), sharey=False)
+    names = [name for name in SHEET if name != OWN]
+    places, key = np.arange(len(names)), "modes_in_the_cell_of_the_data_per_cm"
+    for number, irrep in enumerate(found["sheet", OWN][key]):
+        shifts = [abs(found["sheet", name][key][irrep] - found["sheet", OWN][key][irrep]) for name in names]
+        left.semilogx(
+            np.maximum(shifts, 0.01), places + 0.12 * (number - 1.5), figures.MARKERS[number],
+            color=figures.COLOURS[number], markersize=5, markerfacecolor="none", label=irrep,
+        )  # fmt: skip
+    left.set(xlabel="shift of modes at Γ,\na = 3.32 Å (cm$^{-1}$)", xlim=(0.007, 30))
+    constants = [
+        abs(
+            found["sheet", name].get("lattice_constant_A", np.nan) - found["sheet", OWN]["lattice_constant_A"]
+        )
+        for name in names
+    ]
+    middle.semilogx(np.maximum(constants, 1e-5), places, "ko", markersize=5, markerfacecolor="none")
+    middle.set(xlabel="change of the lattice\nconstant (Å)", xlim=(6e-6, 0.2))
+    for axes in (left, middle):
+        axes.set_yticks(places, names if axes is left else [])
+    names = [name for name in VACANCY if name != OWN]
+    own = {name: np.array(found["vacancy", OWN][name]) for name in ("relaxed", "displaced")}
+    for number, (label, what) in enumerate({"forces": "relaxed", "changes of forces": "displaced"}.items()):
+        differences = []
+        for name in names:
+            here = {each: np.array(found["vacancy", name][each]) for each in own}
+            difference = here["relaxed"] - own["relaxed"]
+            if what == "displaced":
+                difference = here["displaced"] - own["displaced"] - difference
+            differences.append(1000 * np.sqrt((difference**2).mean()))
+        right.semilogx(
+            np.maximum(differences, 1e-3), np.arange(len(names)) + 0.12 * (2 * number - 1),
+            figures.MARKERS[number], color=figures.COLOURS[number], markersize=5, markerfacecolor="none", label=label,
+        )  # fmt: skip
+    right.set(xlabel="r.m.s. difference, V$_\\mathrm{Se}$\nin 3 × 3 (meV/Å)", xlim=(6e-4, 20))
+    right.set_yticks(np.arange(len(names)), names)
+    for axes in (left, middle, right):
+        axes.invert_yaxis()
+        axes.grid(axis="y", color="0.9")
+        axes.set_axisbelow(True)
+    left.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, columnspacing=0.8, handletextpad=0.1)
+    right.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, columnspacing=0.8, handletextpad=0.1)
+    figure.savefig(FOLDER / "error_budget.png")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--processes", type=int, default=1, help="one a core (default: 1)")
     given = parser.parse_args()
-    every = [("sheet", name) for name in SHEET] + [("vacancy", name) for name in VACANCY]
-    missing = [each for each in every if not part(*each).exists()]
+    missing = [each for each in EVERY if not part(*each).exists()]
     if missing and importlib.util.find_spec("gpaw") is None:
         parser.error(reference.INSTALL)
     context = multiprocessing.get_context("fork")
@@ -167,6 +223,7 @@ def main() -> None:
         for done in tqdm(as_completed(running), total=len(running), unit="calculation"):
             if done.exception():
                 print(f"{running[done]}: {done.exception()!r}")
+    draw()
 
 
 if __name__ == "__main__":

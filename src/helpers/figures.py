@@ -676,6 +676,74 @@ def linewidths(frequencies: np.ndarray, widths: np.ndarray) -> Figure:
     return figure
 
 
+def active_learning(
+    curves: dict[str, list[list[tuple[int, float, int]]]], kinds: dict[str, dict[str, float]]
+) -> Figure:
+    """Two panels: force RMSE (meV/A) against number of labels by rule, each seed and the mean; and what was chosen.
+
+    `curves`: rule -> [seed] (labels, RMSE, atoms in them); `kinds`: rule -> kind of cell -> share of the frames chosen.
+    """
+    figure, (left, right) = new(6.3, 3.0, ncols=2, width_ratios=(1.4, 1))
+    for number, (rule, runs) in enumerate(curves.items()):
+        colour, every = COLOURS[number], np.array(runs)
+        for labels, errors, _ in every.transpose(0, 2, 1):
+            left.plot(labels, errors, color=colour, linewidth=0.6, alpha=0.6)
+        left.plot(
+            every[0, :, 0], every[:, :, 1].mean(axis=0), LINES[number], marker=MARKERS[number], color=colour,
+            markersize=4, markerfacecolor="none", label=f"{rule}, mean (thin: each seed)",
+        )  # fmt: skip
+        places = np.arange(len(kinds[rule])) + 0.36 * (number - 0.5)
+        right.barh(
+            places,
+            list(kinds[rule].values()),
+            0.34,
+            color=colour,
+            hatch=("", "///")[number % 2],
+            edgecolor="white",
+        )
+    left.set(xlabel="labelled frames", ylabel="force RMSE on held-out frames (meV/Å)")
+    left.set_ylim(bottom=0)
+    left.legend()
+    right.set_yticks(np.arange(len(kinds[rule])), list(kinds[rule]))
+    right.invert_yaxis()
+    right.set(xlabel="share of the frames chosen")
+    return figure
+
+
+def queries(
+    grid: np.ndarray,
+    truth: np.ndarray,
+    snapshots: dict[str, dict[int, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]],
+) -> Figure:
+    """A row for each strategy, a panel for each number of queries: truth, mean with twice its deviation, and the queries.
+
+    `snapshots`: strategy -> number of queries -> places, values, mean (n_grid,), standard deviation (n_grid,).
+    """
+    figure, every = new(
+        6.3,
+        3.8,
+        nrows=len(snapshots),
+        ncols=len(next(iter(snapshots.values()))),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
+    for row, (strategy, numbers) in zip(every, snapshots.items(), strict=True):
+        for axes, (number, (places, values, mean, deviation)) in zip(row, numbers.items(), strict=True):
+            axes.fill_between(
+                grid, mean - 2 * deviation, mean + 2 * deviation, color=SKY, alpha=0.4, linewidth=0
+            )
+            axes.plot(grid, truth, "k--", linewidth=0.8, label="function")
+            axes.plot(grid, mean, color=BLUE, label="mean, twice the deviation")
+            axes.plot(places, values, "o", color=VERMILION, markersize=4, label="queried")
+            axes.set_title(f"{number} points", fontsize=8)
+        row[0].set_ylabel(strategy)
+    for axes in every[-1]:
+        axes.set_xlabel("x")
+    figure.legend(*every[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return figure
+
+
 def save(figure: Figure, run: Run, name: str) -> None:
     """Write NAME.pdf and NAME.png into the run's folder."""
     for suffix in (".pdf", ".png"):

@@ -149,7 +149,7 @@ class Data(Run):
     @property
     def other_data(self) -> str:
         """'_NAME' for other data than the default, for a tag that begins with something else."""
-        return "" if self.data == Data.model_fields["data"].default else f"_{self.data_name}"
+        return "" if self.data == type(self).model_fields["data"].default else f"_{self.data_name}"
 
     @cached_property
     def inputs(self) -> dict[str, str]:
@@ -443,6 +443,36 @@ class Dilute(Simulation):
     def inputs(self) -> dict[str, str]:
         claims = {"claims": records.sha256(paths.DATA / "claims.json")}
         return super().inputs | claims | {run.step: run.key for run in self.needed}
+
+
+class ActiveLearning(Data):
+    """09_active_learning."""
+
+    step: ClassVar[str] = "09_active_learning"
+    modules: ClassVar[tuple[str, ...]] = ("active", "reference")
+    data: str = "wse2_extended.xyz"
+    labels: Literal["held_back", "gpaw"] = "held_back"
+    proposals: str = "in_progress/extended.xyz"
+    start: int = Field(default=4, ge=1)
+    batch: int = Field(default=4, ge=1)
+    rounds: int = Field(default=12, ge=1)
+    committee: int = Field(default=8, ge=2, le=100)
+    seeds: Increasing[int] = [1, 2, 3]
+    model: str = "wse2-small"
+    trust_model: bool = False
+    device: Literal["cpu", "cuda"] = "cpu"
+
+    @property
+    def tag(self) -> str:
+        name = model_name(self) + self.other_data + self.other_than_default("model", "data", "proposals")
+        return name + (f"_{Path(self.proposals).stem}" if self.labels == "gpaw" else "")
+
+    @cached_property
+    def inputs(self) -> dict[str, str]:
+        known = super().inputs | {"model": records.sha256(paths.model_file(self.model))}
+        if self.labels == "gpaw":
+            known["proposals"] = records.sha256(paths.data_file(self.proposals))
+        return known
 
 
 def default_runs() -> dict[str, Run]:

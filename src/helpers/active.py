@@ -1,0 +1,192 @@
+"""Active learning: which frames to label next, and what they teach the readout of a model.
+
+The readout is all linear layers that give a MACE's energy, a few weights that its features are multiplied with.
+Fitted anew to forces, by least squares, it is trained to the end at once, so that errors depend on the labels alone.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from ase import Atoms
+from mace.data import AtomicData, config_from_atoms
+from mace.modules import LinearReadoutBlock, NonLinearReadoutBlock
+from mace.tools.torch_geometric import Batch
+from mace.tools.torch_tools import default_dtype
+from scipy.linalg import solve
+from scipy.stats import norm
+from tqdm import tqdm
+
+from helpers import dataset, records
+from helpers.potential import Potential
+
+RIDGE = 1e-6  # of the mean square of a column
+ATOMS_AT_ONCE = 150
+
+Rule = Literal["committee", "random"]
+
+
+def last_layers(potential: Potential) -> list[torch.nn.Module]:
+    """The linear layers that give the energy of a model; ValueError if its readouts are not known here."""
+    network = getattr(potential.calculator, "models", [None])[0]
+    found = []
+    for readout in getattr(network, "readouts", [None]):
+        if not isinstance(readout, LinearReadoutBlock | NonLinearReadoutBlock) or len(network.heads) != 1:
+            raise ValueError(
+                f"{potential.name} has a {type(readout).__name__}: only MACE models with one head and the "
+                "usual readouts can be fitted anew here"
+            )
+        found.append(readout.linear if isinstance(readout, LinearReadoutBlock) else readout.linear_2)
+    return found
+
+
+def readout(potential: Potential) -> np.ndarray:
+    """(n_weights,) the weights that the model itself multiplies the features of `slopes` with, in eV."""
+    scale = float(potential.calculator.models[0].scale_shift.scale)
+    layers = [layer.weight.detach().cpu().numpy() for layer in last_layers(potential)]
+    return scale * np.concatenate([weights / np.sqrt(len(weights)) for weights in layers])
+
+
+def slopes(potential: Potential, frames: list[Atoms], folder: Path) -> list[np.ndarray]:
+    """[frame] (3N, n_weights) forces in eV/A for a weight of 1 eV on each feature of the readout.
+
+    Kept in `folder` for each geometry and model, and found there.
+    """
+    kept = [folder / f"{records.geometry_key([atoms], potential.checksum)}.npy" for atoms in frames]
+    missing = {path: atoms for path, atoms in zip(kept, frames, strict=True) if not path.exists()}
+    batches: list[list[Path]] = [[]]
+    for path, atoms in missing.items():
+        if sum(len(missing[each]) for each in batches[-1]) + len(atoms) > ATOMS_AT_ONCE:
+            batches.append([])
+        batches[-1].append(path)
+    with tqdm(total=len(missing), desc="features", unit="frame", disable=len(missing) < 10) as bar:
+        for batch in filter(None, batches):
+            found = differentiated(potential, [missing[path] for path in batch])
+            for path, matrix in zip(batch, found, strict=True):
+                with records.whole_file(path) as temporary, temporary.open("wb") as file:
+                    np.save(file, matrix)
+            bar.update(len(batch))
+    return [np.load(path) for path in kept]
+
+
+def differentiated(potential: Potential, frames: list[Atoms]) -> list[np.ndarray]:
+    """As `slopes`, of frames that are evaluated together."""
+    calculator, layers = potential.calculator, last_layers(potential)
+    network = calculator.models[0]
+    with default_dtype(torch.float64):  # in which AtomicData writes positions
+        data = [
+            AtomicData.from_config(
+                config_from_atoms(atoms), z_table=calculator.z_table, cutoff=calculator.r_max
+            )
+            for atoms in frames
+        ]
+    batch = Batch.from_data_list(data).to(calculator.device).to_dict()
+    batch["positions"].requires_grad_(True)
+    inputs: list[torch.Tensor] = []
+    hooks = [layer.register_forward_pre_hook(lambda _, given: inputs.append(given[0])) for layer in layers]
+    try:
+        network(batch, training=True, compute_force=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    # The scalars, which come first, added up over all atoms: frames do not know of each other.
+    features = [
+        each[:, : layer.weight.numel()].sum(dim=0) for each, layer in zip(inputs, layers, strict=True)
+    ]
+    gradients = [
+        torch.autograd.grad(feature, batch["positions"], retain_graph=True)[0].cpu().numpy()
+        for feature in torch.cat(features)
+    ]
+    every = -np.stack(gradients, axis=-1)
+    ends = np.cumsum([len(atoms) for atoms in frames])[:-1]
+    return [part.reshape(-1, every.shape[-1]) for part in np.split(every, ends)]
+
+
+def fit(slopes: list[np.ndarray], forces: list[np.ndarray], shares: np.ndarray | None = None) -> np.ndarray:
+    """(n_weights,) weights in eV by least squares, with a small ridge; `shares` (n_frames,) of frames, else alike."""
+    shares = np.ones(len(slopes)) if shares is None else shares
+    products = sum(share * each.T @ each for share, each in zip(shares, slopes, strict=True))
+    target = sum(share * each.T @ force for share, each, force in zip(shares, slopes, forces, strict=True))
+    size = np.sqrt(np.diag(products))
+    size[size == 0] = 1.0
+    scaled = products / np.outer(size, size) + RIDGE * np.eye(len(size))
+    return solve(scaled, target / size, assume_a="pos") / size
+
+
+def committee(
+    slopes: list[np.ndarray], forces: list[np.ndarray], members: int, rng: np.random.Generator
+) -> np.ndarray:
+    """(members, n_weights) fits to frames with random shares: the Bayesian bootstrap, D. Rubin, Ann. Stat. 9, 130 (1981)."""
+    return np.array([fit(slopes, forces, rng.exponential(size=len(slopes))) for _ in range(members)])
+
+
+def disagreement(slopes: np.ndarray, members: np.ndarray) -> float:
+    """Largest standard deviation of the force on an atom of a frame among the `members` of a committee, in eV/A."""
+    variance = (slopes @ members.T).var(axis=1)
+    return float(np.sqrt(variance.reshape(-1, 3).sum(axis=1).max()))
+
+
+def choose(
+    slopes: list[np.ndarray],
+    known: dict[int, np.ndarray],
+    pool: list[int],
+    count: int,
+    rule: Rule,
+    members: int,
+    rng: np.random.Generator,
+) -> list[int]:
+    """`count` of `pool` to label next: those of the largest `disagreement`, or random ones.
+
+    `known` and `pool` are numbers of frames in `slopes`; of the known ones with their forces (3N,).
+    """
+    if rule == "random":
+        return rng.choice(pool, count, replace=False).tolist()
+    members = committee([slopes[each] for each in known], list(known.values()), members, rng)
+    return sorted(pool, key=lambda each: -disagreement(slopes[each], members))[:count]
+
+
+def rmse(slopes: list[np.ndarray], forces: list[np.ndarray], weights: np.ndarray) -> float:
+    """Root mean square error of all force components in meV/A."""
+    errors = [each @ weights - force for each, force in zip(slopes, forces, strict=True)]
+    return float(1000 * np.sqrt(np.mean(np.concatenate(errors) ** 2)))
+
+
+def held_back(frames: list[Atoms], share: float, rng: np.random.Generator) -> tuple[list[int], list[int]]:
+    """Numbers of the frames to choose from, and of those to test on: a random `share` of the groups.
+
+    Raises ValueError if there are too few groups.
+    """
+    groups = sorted({dataset.group(atoms) for atoms in frames})
+    test = set(rng.permutation(groups)[: round(share * len(groups))].tolist())
+    if not 0 < len(test) < len(groups):
+        raise ValueError(
+            f"{len(frames)} frames form {len(groups)} groups, too few to hold some out: give frames that were made "
+            "independently a `seed` of their own in the comment line"
+        )
+    side = [dataset.group(atoms) in test for atoms in frames]
+    return [i for i, out in enumerate(side) if not out], [i for i, out in enumerate(side) if out]
+
+
+def gaussian_process(
+    places: np.ndarray, values: np.ndarray, at: np.ndarray, length: float, deviation: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (n,) and standard deviation (n,) at `at` (n,) given `values` (m,) at `places` (m,), on a line.
+
+    Squared-exponential covariance. C. Rasmussen and C. Williams, Gaussian Processes for Machine Learning,
+    equations 2.25 and 2.26.
+    """
+
+    def covariance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return deviation**2 * np.exp(-((one[:, None] - other[None]) ** 2) / (2 * length**2))
+
+    own = covariance(places, places) + 1e-8 * deviation**2 * np.eye(len(places))
+    gain = solve(own, covariance(places, at), assume_a="pos").T
+    variance = deviation**2 - (gain * covariance(at, places)).sum(axis=1)
+    return gain @ values, np.sqrt(np.clip(variance, 0, None))
+
+
+def expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -> np.ndarray:
+    """By how much a value of this mean and deviation is expected to exceed `best`; D. Jones, M. Schonlau, W. Welch, J. Global Optim. 13, 455 (1998)."""
+    score = (mean - best) / np.maximum(deviation, 1e-12)
+    return (mean - best) * norm.cdf(score) + deviation * norm.pdf(score)

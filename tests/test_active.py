@@ -1,0 +1,137 @@
+"""Active learning of the readout: exact features, fits, a committee that sees what is unlike, and both toys."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers import active, dataset, paths, potential
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """One frame of each of two kinds, twice."""
+    every = dataset.read(paths.DATA / "wse2_extended.xyz")
+    return [next(a for a in every if dataset.kind(a) == kind) for kind in ("pristine_1x1", "vacancy_2x2")] * 2
+
+
+@pytest.fixture(scope="module")
+def mace():
+    return potential.load("wse2-small")
+
+
+@pytest.fixture(scope="module")
+def slopes(mace, frames, tmp_path_factory):
+    return active.slopes(mace, frames, tmp_path_factory.mktemp("features"))
+
+
+def test_the_models_own_weights_give_its_forces(mace, frames, slopes):
+    own = active.readout(mace)
+    for atoms, each in zip(frames, slopes, strict=True):
+        expected = potential.evaluate(mace, atoms)["forces"].ravel()
+        assert each @ own == pytest.approx(expected, abs=1e-10)
+    assert abs(slopes[1] @ own).max() > 0.1
+
+
+def test_features_are_kept_and_made_one_batch_at_a_time(mace, frames, slopes, tmp_path, monkeypatch):
+    monkeypatch.setattr(active, "ATOMS_AT_ONCE", 3)  # a frame of its own each
+    alone = active.slopes(mace, frames, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2  # each geometry once
+    for one, other in zip(alone, slopes, strict=True):
+        assert one == pytest.approx(other, abs=1e-12)
+    monkeypatch.setattr(active, "differentiated", None)  # not called again
+    assert active.slopes(mace, frames, tmp_path)[1] == pytest.approx(slopes[1], abs=1e-12)
+
+
+def test_a_fit_finds_the_weights_that_made_the_forces():
+    rng = np.random.default_rng(0)
+    matrices = [rng.standard_normal((30, 5)) * [1, 10, 100, 1e-3, 1] for _ in range(3)]
+    weights = np.array([1.0, 0.2, 0.01, 2000.0, -1.0])
+    forces = [each @ weights for each in matrices]
+    assert active.fit(matrices, forces) == pytest.approx(weights, rel=1e-4)
+    assert active.rmse(matrices, forces, weights) < 1e-9
+    # A frame without a share does not count.
+    forces[2] = forces[2] + 1
+    assert active.fit(matrices, forces, np.array([1, 1, 0])) == pytest.approx(weights, rel=1e-4)
+
+
+def test_the_committee_asks_for_what_it_cannot_know():
+    """Forces along a feature that no known frame has: only the random rule may pass it over."""
+    rng = np.random.default_rng(1)
+    known = [rng.standard_normal((12, 4)) * [1, 1, 1, 0.01] for _ in range(4)]
+    alike = [rng.standard_normal((12, 4)) * [1, 1, 1, 0.01] for _ in range(5)]
+    unlike = rng.standard_normal((12, 4)) * [1, 1, 1, 1]
+    weights = np.array([1.0, -1.0, 0.5, 2.0])
+    labels = {i: each @ weights + 0.01 * rng.standard_normal(12) for i, each in enumerate(known)}
+    every = [*known, *alike, unlike]
+    pool = list(range(4, 10))
+    assert active.choose(every, labels, pool, 1, "committee", 8, rng) == [9]
+    drawn = active.choose(every, labels, pool, 3, "random", 8, rng)
+    assert len(set(drawn)) == 3 and set(drawn) <= set(pool)
+
+
+def test_held_out_groups_are_whole(frames):
+    every = dataset.read(paths.DATA / "wse2_extended.xyz")
+    pool, test = active.held_back(every, 0.25, np.random.default_rng(0))
+    assert sorted(pool + test) == list(range(len(every)))
+    assert not {dataset.group(every[i]) for i in pool} & {dataset.group(every[i]) for i in test}
+    with pytest.raises(ValueError, match="form 1 groups, too few to hold some out: give frames"):
+        active.held_back([frames[0]] * 3, 0.25, np.random.default_rng(0))
+
+
+def test_what_is_no_mace_with_the_usual_readout_is_refused(mace):
+    with pytest.raises(ValueError, match=r"wse2-small \+ D3 has a NoneType: only MACE models"):
+        active.last_layers(potential.with_dispersion(mace))
+
+
+def test_a_gaussian_process_passes_through_its_points_and_forgets_far_away():
+    places, values = np.array([0.2, 0.5]), np.array([1.0, -2.0])
+    mean, deviation = active.gaussian_process(places, values, np.array([0.2, 0.5, 9.0]), 0.1, 3.0)
+    assert mean == pytest.approx([1, -2, 0], abs=1e-6)
+    assert deviation == pytest.approx([0, 0, 3], abs=1e-3)
+    # One point: mean and variance in closed form.
+    mean, deviation = active.gaussian_process(np.array([0.0]), np.array([2.0]), np.array([0.1]), 0.1, 3.0)
+    assert mean == pytest.approx([2 * np.exp(-0.5)], rel=1e-6)
+    assert deviation == pytest.approx([3 * np.sqrt(1 - np.exp(-1))], rel=1e-6)
+
+
+def test_expected_improvement_is_the_mean_of_what_exceeds_the_best():
+    drawn = np.random.default_rng(0).normal(0.3, 0.5, 400_000)
+    expected = np.clip(drawn - 0.6, 0, None).mean()
+    found = active.expected_improvement(np.array([0.3, 0.9]), np.array([0.5, 0.0]), 0.6)
+    assert found == pytest.approx([expected, 0.3], rel=0.01)
+
+
+def asking(labelled: list, proposed: list, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The notebook with labels = "gpaw" in a process of its own."""
+    dataset.write(folder / "data.xyz", labelled)
+    dataset.write(folder / "proposals.xyz", proposed)
+    given = {"data": folder / "data.xyz", "proposals": folder / "proposals.xyz", "labels": "gpaw"}
+    settings = [part for name, value in given.items() for part in ("-p", name, str(value))]
+    return subprocess.run(
+        [sys.executable, "-m", "papermill", "-k", "python3", "--no-progress-bar", *settings,
+         "-p", "rounds", "1", "-p", "batch", "1", "09_active_learning.ipynb", folder / "out.ipynb"],
+        cwd=paths.NOTEBOOKS, env=os.environ | {"WSE2_RESULTS": str(folder / "results")},
+        capture_output=True, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gpaw") is None, reason="GPAW is not installed")
+def test_a_frame_is_asked_for_and_labelled(tmp_path):
+    """One round of one 1x1 frame, whose label we have, to what the density is converged."""
+    every = [atoms for atoms in dataset.read(paths.DATA / "wse2_gpaw.xyz") if len(atoms) == 3]
+    done = asking(every[:10], every[10:11], tmp_path)
+    assert done.returncode == 0, done.stderr
+    (labelled,) = [dataset.read(path)[0] for path in tmp_path.glob("results/*/*/round_1_labelled.xyz")]
+    assert labelled.get_forces() == pytest.approx(every[10].get_forces(), abs=0.005)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gpaw") is not None, reason="GPAW is installed")
+def test_without_gpaw_one_line_says_how_to_get_it(frames, tmp_path):
+    done = asking(frames, frames[:1], tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("AssertionError: GPAW is not installed. It needs")
