@@ -223,8 +223,10 @@ def test_the_key_covers_every_helper_that_a_step_calls():
 
 def test_the_key_covers_every_file_that_a_step_reads():
     literature = records.sha256(paths.DATA / "literature.json")
-    assert parameters.Pristine().inputs["literature"] == literature
+    assert parameters.Pristine().inputs["literature.json"] == literature
     assert parameters.Evaluation().inputs["literature.json"] == literature
+    assert "pristine_3x3.yaml.xz" in parameters.Pristine().inputs
+    assert "proposals" in parameters.ActiveLearning(labels="gpaw").inputs
     compared = parameters.Comparison().inputs
     assert compared["claims"] == records.sha256(paths.DATA / "claims.json")
     assert compared["05_defect"] == parameters.Defect().key

@@ -40,6 +40,8 @@ FIGURES = {
     "06_radial_dos/radial_dos": "fig_4_6_radial_dos",
     "06_radial_dos/decay": "decay",
     "02_training/learning_curves": "learning_curves",
+    "09_active_learning/learning_curves": "active_learning",
+    "09_active_learning/queries": "fig_3_2_queries",
 }
 
 # (what is measured, step, its place in result.json's `results`, format)
@@ -91,6 +93,7 @@ NUMBERS = [
     ("Modes of 6×6 that are localised by 100×100, of 2 flat ones", "08_dilute_limit", "localised/count", "{}"),
     ("Statements of the thesis that hold / with a limit / not", "08_dilute_limit", "verdicts",
      "{0[holds]} / {0[holds with a limit]} / {0[does not hold]}"),
+    ("Labels chosen by a committee that are worth 52 chosen at random", "09_active_learning", "committee/labels", "{}"),
     ("Lattice constant with D3 against that without", "03_evaluation", "dispersion/all/lattice_constant_percent", "{:.1f} % apart"),
     ("States, defective minus pristine: all (exact: -3)", "05_defect", "integrated_dos/total", "{:.3f}"),
     ("States, defective minus pristine: on W (exact: 0)", "05_defect", "integrated_dos/W", "{:.3f}"),

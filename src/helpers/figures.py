@@ -186,11 +186,24 @@ def densities(edges: np.ndarray, counts: dict[str, np.ndarray]) -> Figure:
     return figure
 
 
-def bands_and_dos(bands: Bands, grid: np.ndarray, total: np.ndarray) -> Figure:
-    """Bands (THz) along the path, and beside them the total DOS (states/THz/cell) on `grid`."""
+def bands_and_dos(bands: Bands, grid: np.ndarray, total: np.ndarray, dft: dict[str, np.ndarray]) -> Figure:
+    """Bands (THz) along the path, and beside them the total DOS (states/THz/cell) on `grid`.
+
+    `dft`: label of a tick -> frequencies (n,) in THz there, drawn as points.
+    """
     figure, (left, right) = new(6.3, 4.0, ncols=2, sharey=True, width_ratios=[3, 1])
-    left.plot(bands.distances, bands.frequencies, color=BLUE)
+    lines = left.plot(bands.distances, bands.frequencies, color=BLUE)
     _draw_bands(left, bands)
+    points = [
+        left.plot(
+            np.full(len(dft[label]), place), dft[label], "o", color=VERMILION, markersize=4.5,
+            markerfacecolor="none", clip_on=False,
+        )[0]
+        for place, label in bands.ticks
+        if label in dft
+    ]  # fmt: skip
+    if points:
+        figure.legend([lines[0], points[0]], ["model", "DFT"], loc="outside upper center", ncols=2)
     right.plot(total, grid, color="black")
     right.fill_betweenx(grid, total, color="0.88")
     right.set(xlabel="DOS\n(states / THz / cell)", xlim=(0, None))

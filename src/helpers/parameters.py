@@ -275,7 +275,8 @@ class Pristine(Sampled):
 
     @cached_property
     def inputs(self) -> dict[str, str]:
-        return super().inputs | {"literature": records.sha256(paths.DATA / "literature.json")}
+        known = [paths.DATA / "literature.json", *sorted(paths.REFERENCE.glob("pristine_*.yaml.xz"))]
+        return super().inputs | {path.name: records.sha256(path) for path in known}
 
 
 class DefectiveCell(Sampled):
