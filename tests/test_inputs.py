@@ -227,6 +227,8 @@ def test_the_key_covers_every_file_that_a_step_reads():
     assert parameters.Evaluation().inputs["literature.json"] == literature
     assert "pristine_3x3.yaml.xz" in parameters.Pristine().inputs
     assert "proposals" in parameters.ActiveLearning(labels="gpaw").inputs
+    with pytest.raises(ValueError, match="is for labels = 'gpaw'"):
+        parameters.ActiveLearning(proposals="wse2_gpaw.xyz")
     compared = parameters.Comparison().inputs
     assert compared["claims"] == records.sha256(paths.DATA / "claims.json")
     assert compared["05_defect"] == parameters.Defect().key

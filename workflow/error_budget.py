@@ -32,9 +32,11 @@ STEP = 0.02  # A, of the displaced atoms
 SETTINGS = reference.Settings(density=1e-6)
 OURS = ("height", "setups_of")  # no keywords of GPAW
 
+OWN, SPIN_ORBIT = "settings of the data", "LDA, spin-orbit"
+
 # name -> keywords of GPAW that differ, and the height of the cell in A where it does
 SHEET: dict[str, dict[str, Any]] = {
-    "settings of the data": {},
+    OWN: {},
     "cutoff 700 eV": {"mode": {"name": "pw", "ecut": 700}},
     "k points 12x12": {"kpts": {"size": (12, 12, 1), "gamma": True}},
     "cell height 20 A": {"height": 20.0},
@@ -42,10 +44,10 @@ SHEET: dict[str, dict[str, Any]] = {
     "PBEsol": {"xc": "PBEsol", "setups_of": "PBE"},  # none are made for it
     "LDA": {"xc": "LDA"},
     # Spinors, self-consistent, all k points; GPAW has no other functional for them.
-    "LDA, spin-orbit": {"xc": "LDA", "soc": True, "magmoms": [[0.0, 0.0, 0.0]] * 3, "symmetry": "off"},
+    SPIN_ORBIT: {"xc": "LDA", "soc": True, "magmoms": [[0.0, 0.0, 0.0]] * 3, "symmetry": "off"},
 }
 VACANCY: dict[str, dict[str, Any]] = {
-    "settings of the data": {},
+    OWN: {},
     "cutoff 500 eV": {"mode": {"name": "pw", "ecut": 500}},
     "k points 4x4": {"kpts": {"size": (4, 4, 1), "gamma": True}},
     "cell height 20 A": {"height": 20.0},
@@ -55,7 +57,6 @@ VACANCY: dict[str, dict[str, Any]] = {
 }
 
 
-OWN = "settings of the data"
 EVERY = [("sheet", name) for name in SHEET] + [("vacancy", name) for name in VACANCY]
 
 
@@ -163,50 +164,61 @@ def part(kind: str, name: str) -> Path:
 
 
 def draw() -> None:
-    """How far each setting moves modes and lattice constant of the sheet, and forces and force changes of the vacancy."""
-    found = {each: json.loads(part(*each).read_text()) for each in EVERY}
-    figure, (left, middle, right) = figures.new(7.4, 3.2, ncols=3, width_ratios=(1.2, 0.8, 1), sharey=False)
-    names = [name for name in SHEET if name != OWN]
+    """How far each setting moves modes and lattice constant of the sheet, and forces and force changes of the vacancy.
+
+    Of what is there. Spin-orbit coupling is compared with LDA without it. Below the left end of an axis counts as there.
+    """
+    found = {each: json.loads(part(*each).read_text()) for each in EVERY if part(*each).exists()}
+    figure, (left, middle, right) = figures.new(7.4, 3.4, ncols=3, width_ratios=(1.2, 0.8, 1))
+    names = [name for name in SHEET if name != OWN and ("sheet", name) in found]
+    against = [found["sheet", "LDA" if name == SPIN_ORBIT else OWN] for name in names]
     places, key = np.arange(len(names)), "modes_in_the_cell_of_the_data_per_cm"
     for number, irrep in enumerate(found["sheet", OWN][key]):
-        shifts = [abs(found["sheet", name][key][irrep] - found["sheet", OWN][key][irrep]) for name in names]
+        shifts = [
+            abs(found["sheet", name][key][irrep] - other[key][irrep])
+            for name, other in zip(names, against, strict=True)
+        ]
         left.semilogx(
             np.maximum(shifts, 0.01), places + 0.12 * (number - 1.5), figures.MARKERS[number],
             color=figures.COLOURS[number], markersize=5, markerfacecolor="none", label=irrep,
         )  # fmt: skip
     left.set(xlabel="shift of modes at Γ,\na = 3.32 Å (cm$^{-1}$)", xlim=(0.007, 30))
+    key = "lattice_constant_A"
     constants = [
-        abs(
-            found["sheet", name].get("lattice_constant_A", np.nan) - found["sheet", OWN]["lattice_constant_A"]
-        )
-        for name in names
+        abs(found["sheet", name].get(key, np.nan) - other[key])
+        for name, other in zip(names, against, strict=True)
     ]
     middle.semilogx(np.maximum(constants, 1e-5), places, "ko", markersize=5, markerfacecolor="none")
     middle.set(xlabel="change of the lattice\nconstant (Å)", xlim=(6e-6, 0.2))
-    for axes in (left, middle):
-        axes.set_yticks(places, names if axes is left else [])
-    names = [name for name in VACANCY if name != OWN]
-    own = {name: np.array(found["vacancy", OWN][name]) for name in ("relaxed", "displaced")}
-    for number, (label, what) in enumerate({"forces": "relaxed", "changes of forces": "displaced"}.items()):
-        differences = []
-        for name in names:
-            here = {each: np.array(found["vacancy", name][each]) for each in own}
-            difference = here["relaxed"] - own["relaxed"]
-            if what == "displaced":
-                difference = here["displaced"] - own["displaced"] - difference
-            differences.append(1000 * np.sqrt((difference**2).mean()))
+    left.set_yticks(places, [f"{name} (LDA is 0)" if name == SPIN_ORBIT else name for name in names])
+    middle.set_yticks(places, [])
+    names = [name for name in VACANCY if name != OWN and ("vacancy", name) in found]
+    differences = []
+    for name in names:
+        relaxed, displaced = (
+            np.array(found["vacancy", name][each]) - found["vacancy", OWN][each]
+            for each in ("relaxed", "displaced")
+        )
+        differences.append([1000 * np.sqrt((each**2).mean()) for each in (relaxed, displaced - relaxed)])
+    for number, label in enumerate(("forces", "changes of forces")):
         right.semilogx(
-            np.maximum(differences, 1e-3), np.arange(len(names)) + 0.12 * (2 * number - 1),
+            np.maximum([each[number] for each in differences], 1e-3), np.arange(len(names)) + 0.12 * (2 * number - 1),
             figures.MARKERS[number], color=figures.COLOURS[number], markersize=5, markerfacecolor="none", label=label,
         )  # fmt: skip
     right.set(xlabel="r.m.s. difference, V$_\\mathrm{Se}$\nin 3 × 3 (meV/Å)", xlim=(6e-4, 20))
     right.set_yticks(np.arange(len(names)), names)
-    for axes in (left, middle, right):
-        axes.invert_yaxis()
+    for axes, columns in ((left, 4), (middle, 0), (right, 2)):
+        axes.set_ylim(axes.get_yticks()[-1] + 0.5, -0.5)
         axes.grid(axis="y", color="0.9")
         axes.set_axisbelow(True)
-    left.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, columnspacing=0.8, handletextpad=0.1)
-    right.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, columnspacing=0.8, handletextpad=0.1)
+        if columns:
+            axes.legend(
+                loc="lower center",
+                bbox_to_anchor=(0.5, 1),
+                ncols=columns,
+                columnspacing=0.8,
+                handletextpad=0.1,
+            )
     figure.savefig(FOLDER / "error_budget.png")
 
 

@@ -1,9 +1,11 @@
 """Propose configurations for a larger training set: make a pool, keep those least like what is labelled.
 
-    python workflow/propose.py OUT.xyz [--count 24]
+    python workflow/propose.py OUT.xyz [--count 24] [--substitutes]
 
 The pool: a Se vacancy, and two of them, in 2 x 2 and 3 x 3, and the sheet, about the geometry that the shipped
-model relaxes to, with biaxial and uniaxial strain to 4 %; a rattle of 0.01 to 0.06 A.
+model relaxes to, with biaxial and uniaxial strain to 4 %; a rattle of 0.01 to 0.06 A. With --substitutes: O and S
+on a Se site, at the bond length of the sheet less the difference of the covalent radii; all of
+these are kept, for the model does not know the elements.
 """
 
 import argparse
@@ -17,6 +19,8 @@ from helpers import dataset, paths, potential, relaxation, selection, structures
 STRAINS = ((0, 0), (0.02, 0.02), (-0.02, -0.02), (0.04, 0.04), (0.03, 0), (0, 0.03), (0.04, -0.01))
 RATTLES = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06)  # A
 FIRST_SEED = 300
+# A, single bonds: P. Pyykkoe and M. Atsumi, Chem. Eur. J. 15, 186 (2009)
+RADII = {"O": 0.63, "S": 1.03, "Se": 1.16}
 
 
 def cells(sheet: Atoms) -> dict[str, Atoms]:
@@ -37,15 +41,46 @@ def cells(sheet: Atoms) -> dict[str, Atoms]:
     return found
 
 
+def substituted(sheet: Atoms) -> list[Atoms]:
+    """O and S in place of one Se in 2 x 2 and 3 x 3, moved towards the three W, strained and rattled."""
+    found, seed = [], FIRST_SEED + 200
+    for n, strains in ((2, STRAINS[:3]), (3, STRAINS[:1])):
+        vacancy = structures.vacancy(structures.supercell(sheet, n), "V_Se")
+        to_metal = vacancy.from_site[vacancy.neighbours]
+        bond = np.linalg.norm(to_metal, axis=1).mean()
+        for element in ("O", "S"):
+            down = np.sqrt(
+                (bond - RADII["Se"] + RADII[element]) ** 2 - (to_metal[:, :2] ** 2).sum(axis=1).mean()
+            )
+            atom = Atoms(element, [vacancy.site + [0, 0, to_metal[:, 2].mean() + down]])
+            for xx, yy in strains:
+                for rattle in (0.02, 0.04, 0.06):
+                    frame = vacancy.atoms + atom
+                    frame.set_cell(frame.cell.array * [1 + xx, 1 + yy, 1], scale_atoms=True)
+                    frame.rattle(rattle, seed=1000 * seed + round(100 * rattle))
+                    frame.info = {
+                        "config_type": f"{element}_on_Se_{n}x{n}", "seed": seed, "rattle": rattle,
+                        "strain": [xx, yy, 0.0],
+                    }  # fmt: skip
+                    found.append(frame)
+                seed += 1
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("target", type=Path, metavar="OUT.xyz")
-    parser.add_argument("--count", type=int, default=24, help="frames to keep")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--count", type=int, default=24, help="frames to keep")
+    what.add_argument("--substitutes", action="store_true", help="O and S on a Se site instead")
     given = parser.parse_args()
+    sheet = structures.monolayer("WSe2", 3.3143, 3.362)
+    if given.substitutes:
+        dataset.write(given.target, substituted(sheet))
+        return
     labelled = [paths.DATA / "wse2_gpaw.xyz", *(paths.DATA / "in_progress").glob("*_labelled.xyz")]
     known = [frame for path in labelled for frame in dataset.read(path)]
     mace = potential.load("wse2-small", elements=("W", "Se"))
-    sheet = structures.monolayer("WSe2", 3.3143, 3.362)
     pool, seed = [], FIRST_SEED
     for kind, cell in cells(sheet).items():
         for xx, yy in STRAINS:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from helpers import dataset, records
 from helpers.potential import Potential
 
-RIDGE = 1e-6  # of the mean square of a column
+RIDGE = 1e-6  # of the sum of squares of a column
 ATOMS_AT_ONCE = 150
 
 Rule = Literal["committee", "random"]
@@ -30,8 +30,10 @@ Rule = Literal["committee", "random"]
 def last_layers(potential: Potential) -> list[torch.nn.Module]:
     """The linear layers that give the energy of a model; ValueError if its readouts are not known here."""
     network = getattr(potential.calculator, "models", [None])[0]
+    if not hasattr(network, "scale_shift"):
+        raise ValueError(f"{potential.name} is no ScaleShiftMACE: only such a model can be fitted anew here")
     found = []
-    for readout in getattr(network, "readouts", [None]):
+    for readout in network.readouts:
         if not isinstance(readout, LinearReadoutBlock | NonLinearReadoutBlock) or len(network.heads) != 1:
             raise ValueError(
                 f"{potential.name} has a {type(readout).__name__}: only MACE models with one head and the "
@@ -51,9 +53,10 @@ def readout(potential: Potential) -> np.ndarray:
 def slopes(potential: Potential, frames: list[Atoms], folder: Path) -> list[np.ndarray]:
     """[frame] (3N, n_weights) forces in eV/A for a weight of 1 eV on each feature of the readout.
 
-    Kept in `folder` for each geometry and model, and found there.
+    Kept in `folder` for each geometry, model and state of this module, and found there.
     """
-    kept = [folder / f"{records.geometry_key([atoms], potential.checksum)}.npy" for atoms in frames]
+    code = records.sha256(Path(__file__))
+    kept = [folder / f"{records.geometry_key([atoms], potential.checksum, code)}.npy" for atoms in frames]
     missing = {path: atoms for path, atoms in zip(kept, frames, strict=True) if not path.exists()}
     batches: list[list[Path]] = [[]]
     for path, atoms in missing.items():

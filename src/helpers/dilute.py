@@ -422,9 +422,11 @@ class Cell:
         """Frequencies (count,) and eigenvectors (3N, count) of the modes nearest to `frequency` that `start` (3N,) is part of.
 
         Shift-inverted Lanczos (ARPACK): 1 / (D - w^2) is that of the perfect cell and a correction on the changed
-        sites, exactly. Modes of another irrep than `start` are not found. At Gamma of the cell only. ValueError
-        if the cell is so small that it maps two changed sites onto each other.
+        sites, exactly. Modes of another irrep than `start` are not found. ValueError away from Gamma of the cell,
+        and if it is so small that it maps two changed sites onto each other.
         """
+        if self.twist is not None:
+            raise ValueError("modes are sought at Gamma of the cell only: make the Cell without a twist")
         if len(self.changed) < 3 * len(self.embedded.sites):
             raise ValueError(
                 f"the change does not fit in a {self.grid[0]} x {self.grid[1]} cell: take a larger cell, or a smaller radius"

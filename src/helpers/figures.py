@@ -690,36 +690,34 @@ def linewidths(frequencies: np.ndarray, widths: np.ndarray) -> Figure:
 
 
 def active_learning(
-    curves: dict[str, list[list[tuple[int, float, int]]]], kinds: dict[str, dict[str, float]]
+    errors: dict[str, np.ndarray],
+    labels: np.ndarray,
+    atoms: dict[str, np.ndarray],
+    kinds: dict[str, dict[str, float]],
 ) -> Figure:
-    """Two panels: force RMSE (meV/A) against number of labels by rule, each seed and the mean; and what was chosen.
+    """Three panels: force RMSE against labelled frames, and against the atoms in them, by rule; and what was chosen.
 
-    `curves`: rule -> [seed] (labels, RMSE, atoms in them); `kinds`: rule -> kind of cell -> share of the frames chosen.
+    `errors`: rule -> (splits, n) in meV/A, drawn as mean and its standard error; `labels` (n,); `atoms`: rule -> (n,);
+    `kinds`: rule -> kind of cell -> share of the frames chosen.
     """
-    figure, (left, right) = new(6.3, 3.0, ncols=2, width_ratios=(1.4, 1))
-    for number, (rule, runs) in enumerate(curves.items()):
-        colour, every = COLOURS[number], np.array(runs)
-        for labels, errors, _ in every.transpose(0, 2, 1):
-            left.plot(labels, errors, color=colour, linewidth=0.6, alpha=0.6)
-        left.plot(
-            every[0, :, 0], every[:, :, 1].mean(axis=0), LINES[number], marker=MARKERS[number], color=colour,
-            markersize=4, markerfacecolor="none", label=f"{rule}, mean (thin: each seed)",
-        )  # fmt: skip
+    figure, (left, middle, right) = new(7.4, 3.1, ncols=3, width_ratios=(1.2, 1.2, 1))
+    for number, (rule, every) in enumerate(errors.items()):
+        look = {"color": COLOURS[number], "marker": MARKERS[number], "linestyle": LINES[number],
+                "markersize": 4, "markerfacecolor": "none", "capsize": 2}  # fmt: skip
+        spread = every.std(axis=0, ddof=1) / np.sqrt(len(every))
+        left.errorbar(labels, every.mean(axis=0), spread, label=rule, **look)
+        middle.errorbar(atoms[rule], every.mean(axis=0), spread, **look)
         places = np.arange(len(kinds[rule])) + 0.36 * (number - 0.5)
+        hatch = ("", "///")[number % 2]
         right.barh(
-            places,
-            list(kinds[rule].values()),
-            0.34,
-            color=colour,
-            hatch=("", "///")[number % 2],
-            edgecolor="white",
+            places, list(kinds[rule].values()), 0.34, color=COLOURS[number], hatch=hatch, edgecolor="white"
         )
     left.set(xlabel="labelled frames", ylabel="force RMSE on held-out frames (meV/Å)")
-    left.set_ylim(bottom=0)
+    middle.set(xlabel="atoms in them", xscale="log")
     left.legend()
-    right.set_yticks(np.arange(len(kinds[rule])), list(kinds[rule]))
+    right.set_yticks(np.arange(len(kinds[rule])), list(kinds[rule]), fontsize=7)
     right.invert_yaxis()
-    right.set(xlabel="share of the frames chosen")
+    right.set(xlabel="share of the frames\nchosen first")
     return figure
 
 

@@ -401,7 +401,7 @@ class Dilute(Simulation):
     supercell: Annotated[Size, Field(ge=6)] = 12
     radius: float = Field(default=10.0, ge=5.0, le=60.0)
     sizes: Increasing[Annotated[int, Field(ge=4, le=400)]] = [6, 9, 12, 24, 100]
-    tail: Increasing[Annotated[Size, Field(ge=6)]] = [9, 12]
+    tail: Annotated[Increasing[Annotated[Size, Field(ge=6)]], Field(min_length=2)] = [9, 12]
     defect: str = "V_Se"
     moments: int = Field(default=1536, ge=128, le=65536)
     mesh: int = Field(default=96, ge=12, le=1000)
@@ -458,15 +458,23 @@ class ActiveLearning(Data):
     batch: int = Field(default=4, ge=1)
     rounds: int = Field(default=12, ge=1)
     committee: int = Field(default=8, ge=2, le=100)
-    seeds: Increasing[int] = [1, 2, 3]
+    splits: int = Field(default=24, ge=3, le=1000)
+    draws: int = Field(default=4, ge=1, le=100)
     model: str = "wse2-small"
     trust_model: bool = False
     device: Literal["cpu", "cuda"] = "cpu"
 
+    @field_validator("proposals")
+    @classmethod
+    def asked_of_dft(cls, proposals: str, known: ValidationInfo) -> str:
+        if known.data.get("labels") != "gpaw" and proposals != cls.model_fields["proposals"].default:
+            raise ValueError("is for labels = 'gpaw': what is held back comes from data")
+        return proposals
+
     @property
     def tag(self) -> str:
         name = model_name(self) + self.other_data + self.other_than_default("model", "data", "proposals")
-        return name + (f"_{Path(self.proposals).stem}" if self.labels == "gpaw" else "")
+        return name + (f"_{self.inputs['proposals'][:8]}" if self.labels == "gpaw" else "")
 
     @cached_property
     def inputs(self) -> dict[str, str]:
