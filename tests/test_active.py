@@ -137,10 +137,3 @@ def test_a_frame_is_asked_for_and_labelled(tmp_path):
     (labelled,) = dataset.read(path)
     (known,) = [each for each in every[10:13] if abs(each.positions - labelled.positions).max() < 1e-6]
     assert labelled.get_forces() == pytest.approx(known.get_forces(), abs=0.005)
-
-
-@pytest.mark.skipif(importlib.util.find_spec("gpaw") is not None, reason="GPAW is installed")
-def test_without_gpaw_one_line_says_how_to_get_it(frames, tmp_path):
-    done = asking(frames, frames[:1], tmp_path)
-    assert done.returncode == 1
-    assert done.stderr.strip().splitlines()[-1].startswith("AssertionError: GPAW is not installed. It needs")

@@ -4,6 +4,9 @@ The readout is all linear layers that give a MACE's energy, a few weights that i
 Fitted anew to forces, by least squares, it is trained to the end at once, so that errors depend on the labels alone.
 """
 
+import multiprocessing
+import multiprocessing.connection
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +21,7 @@ from scipy.linalg import solve
 from scipy.stats import norm
 from tqdm import tqdm
 
-from helpers import dataset, records
+from helpers import dataset, force_constants, records
 from helpers.potential import Potential
 
 RIDGE = 1e-6  # of the sum of squares of a column
@@ -63,14 +66,39 @@ def slopes(potential: Potential, frames: list[Atoms], folder: Path) -> list[np.n
         if sum(len(missing[each]) for each in batches[-1]) + len(atoms) > ATOMS_AT_ONCE:
             batches.append([])
         batches[-1].append(path)
+    last_layers(potential)  # refuses here, and not in a process of its own
     with tqdm(total=len(missing), desc="features", unit="frame", disable=len(missing) < 10) as bar:
+        # As in force_constants.compute_terms: a fork of a process that could use a GPU cannot differentiate.
+        if sys.platform != "linux" or torch.cuda.is_available() or len(batches) < 2:
+            write(potential, missing, batches)
+        else:
+            context, cores = multiprocessing.get_context("fork"), force_constants.cores()
+            shares = [batches[i::cores] for i in range(cores)]
+            running = [
+                context.Process(target=write, args=(potential, missing, each), daemon=True) for each in shares
+            ]
+            for each in running:
+                each.start()
+            while any(each.is_alive() for each in running):
+                multiprocessing.connection.wait([each.sentinel for each in running], timeout=0.5)
+                bar.update(sum(path.exists() for path in missing) - bar.n)
+            failed = [each.exitcode for each in running if each.exitcode]
+            if failed:
+                raise RuntimeError(
+                    f"a process that computes features ended with exit code {failed[0]} (-9: most likely for want of "
+                    "memory); what is finished is kept: run again"
+                )
+    return [np.load(path) for path in kept]
+
+
+def write(potential: Potential, frames: dict[Path, Atoms], batches: list[list[Path]]) -> None:
+    """Compute and write the slopes of `frames`, batch by batch."""
+    with force_constants.single_thread():
         for batch in filter(None, batches):
-            found = differentiated(potential, [missing[path] for path in batch])
+            found = differentiated(potential, [frames[path] for path in batch])
             for path, matrix in zip(batch, found, strict=True):
                 with records.whole_file(path) as temporary, temporary.open("wb") as file:
                     np.save(file, matrix)
-            bar.update(len(batch))
-    return [np.load(path) for path in kept]
 
 
 def differentiated(potential: Potential, frames: list[Atoms]) -> list[np.ndarray]:
