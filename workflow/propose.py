@@ -79,8 +79,10 @@ def main() -> None:
         dataset.write(given.target, substituted(sheet))
         return
     labelled = [paths.DATA / "wse2_gpaw.xyz", *(paths.DATA / "in_progress").glob("*_labelled.xyz")]
-    known = [frame for path in labelled for frame in dataset.read(path) if set(frame.symbols) <= {"W", "Se"}]
     mace = potential.load("wse2-small", elements=("W", "Se"))
+    known = [
+        frame for path in labelled for frame in dataset.read(path) if set(frame.symbols) <= set(mace.elements)
+    ]
     pool, seed = [], FIRST_SEED
     for kind, cell in cells(sheet).items():
         for xx, yy in STRAINS:
