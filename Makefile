@@ -1,5 +1,6 @@
 # make          sets up .venv, runs every notebook with its defaults, writes results/report/index.html
 # make test     style, pytest, and every notebook against its committed output
+# make check-stale   names committed notebooks, figures and numbers that no longer follow from the code
 # make lock     renews requirements.lock and environment.yml from pyproject.toml
 # make publish  renews what is committed of the default run: notebooks, figures, README's numbers
 
@@ -12,7 +13,7 @@ ifneq ($(shell test -x .venv/bin/python && cat .venv/ready 2>/dev/null),$(realpa
 .PHONY: .venv/ready
 endif
 
-.PHONY: all test lock publish
+.PHONY: all test check-stale lock publish
 all: .venv/ready
 	@.venv/bin/python -m snakemake --quiet progress rules host reason --cores all --nolock --rerun-incomplete --rerun-triggers params
 	@echo "The report is results/report/index.html"
@@ -20,7 +21,11 @@ all: .venv/ready
 test: .venv/ready
 	.venv/bin/python -m ruff check src tests workflow benchmarks
 	.venv/bin/python -m ruff format --check src tests workflow benchmarks
+	.venv/bin/python workflow/check_stale.py
 	.venv/bin/python -m pytest
+
+check-stale: .venv/ready
+	.venv/bin/python workflow/check_stale.py
 
 lock: .venv/ready
 	.venv/bin/python workflow/lock.py

@@ -103,6 +103,9 @@ NUMBERS = [
     ("States, defective minus pristine: on Se (exact: -3)", "05_defect", "integrated_dos/Se", "{:.3f}"),
 ]  # fmt: skip
 
+# What check_stale compares with: key, drawing and checksum of each notebook, and README's numbers.
+RECORD = paths.FIGURES / "published.json"
+README = paths.ROOT / "README.md"
 BEGIN, END = "<!-- numbers: written by make publish -->\n", "<!-- end of numbers -->"
 
 
@@ -144,15 +147,38 @@ def publish_figure(run: parameters.Run, picture: str, name: str) -> None:
     )
 
 
-def table(results: dict[str, dict[str, Any]]) -> str:
-    """The Markdown table of NUMBERS."""
-    rows = ["| quantity | value | notebook |", "|---|---|---|"]
+def numbers(results: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
+    """[value, notebook] of each of NUMBERS, by its label."""
+    found = {}
     for label, step, place, form in NUMBERS:
         value = results[step]["results"]
         for key in place.split("/"):
             value = value[int(key)] if isinstance(value, list) else value[key]
-        rows.append(f"| {label} | {form.format(value)} | {step} |")
-    return "\n".join(rows) + "\n"
+        found[label] = [form.format(value), step]
+    return found
+
+
+def in_readme() -> str:
+    """The Markdown table between the marks."""
+    return README.read_text().split(BEGIN)[1].split(END)[0]
+
+
+def publish_numbers(runs: dict[str, parameters.Run]) -> None:
+    """Renew README's table, and the record of what was published."""
+    found = numbers({step: result(run) for step, run in runs.items()})
+    rows = [f"| {label} | {value} | {step} |" for label, (value, step) in found.items()]
+    text = "\n".join(["| quantity | value | notebook |", "|---|---|---|", *rows]) + "\n"
+    with records.whole_file(README) as temporary:
+        temporary.write_text(README.read_text().replace(in_readme(), text))
+    notebooks = {
+        step: {
+            "key": run.key,
+            "drawing": records.drawing(step),
+            "sha256": records.sha256(paths.NOTEBOOKS / f"{step}.ipynb"),
+        }
+        for step, run in runs.items()
+    }
+    records.write_json(RECORD, {"notebooks": notebooks, "numbers": found})
 
 
 def main() -> None:
@@ -168,12 +194,7 @@ def main() -> None:
     for source, name in FIGURES.items():
         step, picture = source.split("/")
         publish_figure(runs[step], picture, name)
-    readme = paths.ROOT / "README.md"
-    before, rest = readme.read_text().split(BEGIN)
-    after = rest.split(END)[1]
-    numbers = table({step: result(run) for step, run in runs.items()})
-    with records.whole_file(readme) as temporary:
-        temporary.write_text(before + BEGIN + numbers + END + after)
+    publish_numbers(runs)
 
 
 if __name__ == "__main__":
