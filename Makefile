@@ -1,6 +1,7 @@
 # make          sets up .venv, runs every notebook with its defaults, writes results/report/index.html
 # make test     style, pytest, and every notebook against its committed output
 # make check-stale   names committed notebooks, figures and numbers that no longer follow from the code
+# make crate    packs the default run with its origins as an RO-Crate, results/crate.zip
 # make lock     renews requirements.lock and environment.yml from pyproject.toml
 # make publish  renews what is committed of the default run: notebooks, figures, README's numbers
 
@@ -13,7 +14,7 @@ ifneq ($(shell test -x .venv/bin/python && cat .venv/ready 2>/dev/null),$(realpa
 .PHONY: .venv/ready
 endif
 
-.PHONY: all test check-stale lock publish
+.PHONY: all test check-stale crate lock publish
 all: .venv/ready
 	@.venv/bin/python -m snakemake --quiet progress rules host reason --cores all --nolock --rerun-incomplete --rerun-triggers params
 	@echo "The report is results/report/index.html"
@@ -26,6 +27,10 @@ test: .venv/ready
 
 check-stale: .venv/ready
 	.venv/bin/python workflow/check_stale.py
+
+crate: all
+	.venv/bin/python workflow/crate.py results/crate.zip
+	@echo "The crate is results/crate.zip"
 
 lock: .venv/ready
 	.venv/bin/python workflow/lock.py
