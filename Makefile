@@ -23,7 +23,7 @@ test: .venv/ready
 	.venv/bin/python -m ruff check src tests workflow benchmarks
 	.venv/bin/python -m ruff format --check src tests workflow benchmarks
 	.venv/bin/python workflow/check_stale.py
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2 --dist loadgroup
 
 check-stale: .venv/ready
 	.venv/bin/python workflow/check_stale.py
