@@ -20,6 +20,7 @@ all: .venv/ready
 	@echo "The report is results/report/index.html"
 
 test: .venv/ready
+	@sh workflow/test_tools.sh
 	.venv/bin/python -m ruff check src tests workflow benchmarks
 	.venv/bin/python -m ruff format --check src tests workflow benchmarks
 	.venv/bin/python workflow/check_stale.py
