@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from report import without_stderr
 
 from helpers import parameters, paths, records
 
@@ -111,6 +110,13 @@ def result(run: parameters.Run) -> dict[str, Any]:
     return json.loads((run.folder / "result.json").read_text())
 
 
+def without_stderr(notebook: nbformat.NotebookNode) -> None:
+    """Remove progress bars and remarks of libraries from the outputs."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+
+
 def execute(step: str, executed: Path) -> None:
     """Run a notebook into the file `executed`; what only this run or this machine knows is removed."""
     subprocess.run(
@@ -142,14 +148,21 @@ def publish_figure(run: parameters.Run, picture: str, name: str) -> None:
     )
 
 
-def table(results: dict[str, dict[str, Any]]) -> str:
-    """The Markdown table of NUMBERS."""
-    rows = ["| quantity | value | notebook |", "|---|---|---|"]
+def numbers(results: dict[str, dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """(quantity, value with its unit, step) of each of NUMBERS, from the result.json of each step."""
+    found = []
     for label, step, place, form in NUMBERS:
         value = results[step]["results"]
         for key in place.split("/"):
             value = value[int(key)] if isinstance(value, list) else value[key]
-        rows.append(f"| {label} | {form.format(value)} | {step} |")
+        found.append((label, form.format(value), step))
+    return found
+
+
+def table(results: dict[str, dict[str, Any]]) -> str:
+    """The Markdown table of NUMBERS."""
+    rows = ["| quantity | value | notebook |", "|---|---|---|"]
+    rows += [f"| {' | '.join(row)} |" for row in numbers(results)]
     return "\n".join(rows) + "\n"
 
 
