@@ -16,7 +16,7 @@ CAPTIONS = {
     "04_pristine/flexural": "The lowest branch near Γ. Before the force constants are made invariant under rotations it is imaginary; after it, it rises as q², as it must in a free sheet.",
     "04_pristine/thermal": "Heat capacity and free energy of the pristine sheet against temperature; at high temperatures the heat capacity nears 3 k_B an atom.",
     "05_defect/structure": "The relaxed vacancy from above and from the side, displacements five times enlarged: the three W next to the empty site (dashed) move towards its axis.",
-    "05_defect/bands": "Bands of a 6×6 cell with one vacancy, coloured by the weight at the vacancy (three W and the Se across), with the total and the local density of states. Dark flat bands near 6.9 THz have no counterpart in the pristine sheet (dotted).",
+    "05_defect/bands": "Bands of a 6×6 cell with one vacancy, coloured by the weight at the vacancy (three W and the Se across), with the total and the local density of states. The dark flat bands near 6.9 THz make a peak of the local density of states that the pristine sheet (dotted) lacks.",
     "05_defect/mode_weights": "Weight at the vacancy of every mode at Γ. Nine sets reach five times the weight of an even spread (dashed): candidates, of which only larger cells can say whether they are localised.",
     "06_radial_dos/radial_dos": "Density of states per atom in three shells round the empty site, with the vacancy and without. Near it peaks move, from 7 Å on hardly anything does.",
     "06_radial_dos/decay": "Share of the local states that lie elsewhere than in the pristine sheet, against the distance from the empty site, in 6×6: a decay to a floor that the images of the vacancy leave.",
@@ -36,10 +36,8 @@ CAPTIONS = {
 
 # (number in the thesis, its caption, what it reads from the figure, ours or None)
 THESIS = [
-    ("2.1", "Schematic illustration of a monoatomic linear chain", "One atom a cell, one acoustic branch.", "00_lattice_dynamics/chains"),
-    ("2.2", "Dispersion of Diatomic Chain: Acoustic and Optical Modes", "Two atoms a cell, a gap between the branches.", "00_lattice_dynamics/chains"),
-    ("2.3", "Schematic illustration of single-photon emitter in WSe2", "A drawing by others that the thesis reprints.", None),
-    ("2.4", "Schematic illustration of a single GNN layer", "A drawing by others that the thesis reprints.", None),
+    ("2.1, 2.2", "Schematic illustration of a monoatomic linear chain”; “Dispersion of Diatomic Chain: Acoustic and Optical Modes", "One atom a cell has an acoustic branch alone, two have an optical one too.", "00_lattice_dynamics/chains"),
+    ("2.3, 2.4", "Schematic illustration of single-photon emitter in WSe2”; “Schematic illustration of a single GNN layer", "Drawings by others, which the thesis reprints.", None),
     ("3.1", "Pipeline of the project", "From DFT data to training, evaluation and application.", "00_lattice_dynamics/pipeline"),
     ("3.2", "Comparison of active learning (a) and Bayesian optimization (b)", "The one learns the whole function, the other looks for its maximum. A drawing by others there; computed here.", "09_active_learning/queries"),
     ("4.1", "Phonon band structure and total phonon density of states of a pristine monolayer WSe2 supercell (6x6)", "Nine branches, the optical ones visibly separated from the acoustic ones.", "04_pristine/bands"),

@@ -32,14 +32,14 @@ LAYOUT = {
     "font": {"family": "system-ui, sans-serif", "size": 13, "color": "#1a1a1a"},
     "margin": {"l": 50, "r": 8, "t": 8, "b": 44},
     "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "itemclick": False},
+    "hoverlabel": {"bgcolor": "white", "font": {"color": "#1a1a1a", "size": 14}},
     "dragmode": False,  # a finger that scrolls the page must not zoom
 }
-# Once a period is over or another mode chosen, the mode on show is played (again), until it is stopped.
+# The mode on show is played again when its period is over, until it is stopped or another one chosen.
 LOOP = """
 const figure = document.getElementById("{plot_id}"), options = OPTIONS;
 let shown = FIRST, moving = !matchMedia("(prefers-reduced-motion: reduce)").matches;
-const play = () => { if (moving) Plotly.animate(figure, shown, options).catch(() => {}); };
-figure.on("plotly_animated", play);
+const play = () => { if (moving) Plotly.animate(figure, shown, options).then(play, () => {}); };
 figure.on("plotly_buttonclicked", ({button}) => {
   moving = button.label !== "Stop";
   shown = button.args?.[0] ?? shown;
@@ -151,7 +151,7 @@ def animation(vacancy: Vacancy, modes: list[tuple[Mode, np.ndarray]]) -> str:
         ])
         for mode, motion in modes for step in range(1, STEPS + 1)
     ]  # fmt: skip
-    reach = [1.06 * abs(places[:, axis]).max() for axis in range(2)]
+    reach = [abs(places[:, axis]).max() + 1.2 for axis in range(2)]
     low, high = places[:, 2].min() - 1.5, 1.5
     figure.update_layout(
         **LAYOUT | {"margin": {"l": 44, "r": 8, "t": 78, "b": 44}},
@@ -207,7 +207,7 @@ def bands(found: Bands, group: str) -> str:
         x=gapped(across), y=gapped(found.frequencies), customdata=np.stack([gapped(each) for each in told], axis=1),
         mode="lines", line={"color": "#cfcfcf", "width": 1}, name=f"below {EDGES[0]:.0%}",
         hovertemplate="%{y:.2f} THz (%{customdata[0]:.0f} cm⁻¹)<br>q = (%{customdata[1]:.3f}, %{customdata[2]:.3f}, 0)"
-        "<br>weight at the vacancy %{customdata[3]:.0f} %<extra></extra>",
+        "<br>weight at the vacancy %{customdata[3]:.0f}%<extra></extra>",
     )  # fmt: skip
     between = (weight[:-1] + weight[1:]) / 2
     for low, high, colour in zip(EDGES[:-1], EDGES[1:], COLOURS, strict=True):
@@ -220,7 +220,7 @@ def bands(found: Bands, group: str) -> str:
         )  # fmt: skip
     places, labels = zip(*found.ticks, strict=True)
     figure.update_layout(
-        **LAYOUT, hovermode="closest", legend_title={"text": "weight at the vacancy", "side": "top left"},
+        **LAYOUT, hovermode="closest", legend_title={"text": "weight at the vacancy", "side": "top"},
         xaxis={"tickvals": places, "ticktext": labels, "fixedrange": True, "gridcolor": "#b5b5b5",
                "zeroline": False, "range": [0, found.distances[-1]]},
         yaxis={"title": "frequency (THz)", "fixedrange": True, "zeroline": False,

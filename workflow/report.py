@@ -111,7 +111,7 @@ def formula(tex: re.Match[str]) -> str:
     source = base64.b64encode(drawn.getvalue()).decode()
     return (
         f'<img alt="{html.escape(tex[1])}" src="data:image/svg+xml;base64,{source}" '
-        f'style="height: {(height) * POINT:.2f}em; vertical-align: {-depth * POINT:.2f}em">'
+        f'style="height: {height * POINT:.2f}em; vertical-align: {-depth * POINT:.2f}em">'
     )
 
 
@@ -158,12 +158,12 @@ def notebook_page(step: str, notebook: nbformat.NotebookNode) -> str:
     return page(opening(notebook)[0], f"<main>{body}</main>", f"<style>{colours}</style>\n")
 
 
-def table(rows: list[list[str]], head: list[str], numeric: int | None = None) -> str:
-    """HTML table of escaped texts that scrolls in its own box; columns from `numeric` on are aligned right."""
+def table(rows: list[list[str]], head: list[str], numeric: range = range(0)) -> str:
+    """HTML table of escaped texts that scrolls in its own box; columns in `numeric` are aligned right."""
 
     def cells(row: list[str], tag: str) -> str:
         """One row, of `tag` td or th."""
-        kinds = [' class="number"' if numeric is not None and i >= numeric else "" for i in range(len(row))]
+        kinds = [' class="number"' if i in numeric else "" for i in range(len(row))]
         return "".join(
             f"<{tag}{kind}>{text}</{tag}>" for kind, text in zip(kinds, map(html.escape, row), strict=True)
         )
@@ -239,7 +239,7 @@ def vacancy_page(folder: Path, characters: dict[str, str]) -> str:
 {first.irrep} at {first.frequency_THz:.2f} THz ({first.frequency_THz * phonons.PER_CM:.0f} cm⁻¹).
 The menu has the other candidates for localised modes.</p>
 <noscript><p>The figures of this page need JavaScript; <a href="figures.html">pictures</a> do not.</p></noscript>
-<figure><div class="moving" role="img" aria-label="The atoms round the vacancy swing in one mode, from above and from
+<figure><div class="moving" role="group" aria-label="The atoms round the vacancy swing in one mode, from above and from
 the side">{moving}</div>
 <figcaption>Above the sheet from above, where atoms that come nearer grow; below it the atoms within
 {interactive.SLAB} Å of the empty site, from the side. Outlined: the three W and the Se across, whose motion is the weight at the
@@ -247,11 +247,12 @@ vacancy. Grey: bonds at rest. <b>The motion is exaggerated</b>: the atom that mo
 {interactive.AMPLITUDE} Å. How many times more that is than its zero-point motion (root mean square) says the column
 “enlarged”. A period takes {interactive.STEPS * interactive.PICTURE / 1000:.1f} s here,
 {1 / first.frequency_THz:.2f} ps in truth for the first mode. Of a pair of E modes one is shown.</figcaption></figure>
-{table(rows, head, 1)}
-<p class="note">One cell has candidates only. What they become in cells of up to 30,000 atoms is the last column, from
+{table(rows, head, range(1, 6))}
+<p class="note">Weight: the part of the motion at the vacancy. Atoms: how many take part, participation ratio × number of
+atoms. One cell has candidates only. What they become in cells of up to 30,000 atoms is the last column, from
 <a href="08_dilute_limit.html">08_dilute_limit</a>: a resonance spreads over more and more modes as the cell grows.</p>
 <h2>Bands to point at</h2>
-<figure><div class="bands" role="img" aria-label="Phonon bands of the cell with a vacancy along Γ–M–K–Γ, coloured by the
+<figure><div class="bands" role="group" aria-label="Phonon bands of the cell with a vacancy along Γ–M–K–Γ, coloured by the
 weight at the vacancy; pointing at a band tells frequency, wave vector and weight">{bands}</div>
 <figcaption>Point at a band, or tap it, for its frequency, wave vector (in reciprocal lattice vectors of the
 {n} × {n} cell) and weight at the vacancy: the part of the motion that the outlined atoms have. Spread evenly over all
@@ -267,22 +268,20 @@ def numbers_page(results: dict[str, dict[str, Any]]) -> str:
     rows = [
         [part, kind.replace("total", "all"), str(found["frames"])]
         + [
-            f"{found[f'{measure}_{name}']:.{digits}f}"
+            f"{found[f'rmse_{name}']:.{digits}f} ({found[f'mae_{name}']:.{digits}f})"
             for name, digits in (("energy_meV_per_atom", 1), ("force_meV_per_A", 0), ("stress_meV_per_A3", 2))
-            for measure in ("rmse", "mae")
         ]
         for part in ("test", "validation")
         for kind, found in errors[part].items()
     ]
-    head = ["frames of", "kind of cell", "frames", "energy RMSE", "MAE (meV/atom)", "force RMSE", "MAE (meV/Å)",
-            "stress RMSE", "MAE (meV/Å³)"]  # fmt: skip
+    head = ["frames of", "kind of cell", "frames", "energy (meV/atom)", "force (meV/Å)", "stress (meV/Å³)"]
     body = f"""<h1>Numbers</h1>
 <p>Of the default run, each from the notebook named beside it. README has the same table.</p>
 {table([list(row) for row in numbers(results)], ["quantity", "value", "notebook"])}
 <h2>Errors of {html.escape(model)} by kind of cell</h2>
-<p>Against DFT. Frames of <i>test</i> were kept from training, those of <i>validation</i> chose when to stop it. All are
+<p>Against DFT: root mean square, in brackets mean absolute. Frames of <i>test</i> were kept from training, those of <i>validation</i> chose when to stop it. All are
 of the same few kinds of cell as what it was trained on, and there are few: the errors tell of such cells alone.</p>
-{table(rows, head, 2)}
+{table(rows, head, range(2, 6))}
 {picture("03_evaluation/parity")}
 """
     return page("Numbers", body)
