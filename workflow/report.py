@@ -65,7 +65,8 @@ STYLE = """
   }
   @media print {
     nav { display: none; }
-    body { max-width: none; font-size: 10pt; }
+    html { font-size: 10pt; }
+    body { max-width: none; }
     a { color: inherit; }
     pre { white-space: pre-wrap; }
     figure, tr, .pair { break-inside: avoid; }
@@ -76,7 +77,7 @@ PAGES = {
     "numbers.html": "Numbers", "ledger.html": "Ledger",
 }  # fmt: skip
 FORMULA = re.compile(r"\$([^$\n]+)\$")
-POINT = 1 / 12  # em, of formulas drawn at 12 pt
+POINT = 1 / 11.5  # em, of formulas drawn at 12 pt: a little larger than the text
 
 
 def page(title: str, body: str, head: str = "") -> str:
@@ -104,7 +105,7 @@ def opening(notebook: nbformat.NotebookNode) -> tuple[str, str]:
 
 def formula(tex: re.Match[str]) -> str:
     """HTML image of a formula, drawn by matplotlib and as large as the text; its TeX is the alternative text."""
-    drawn, font = io.BytesIO(), FontProperties(size=12, math_fontfamily="stix")
+    drawn, font = io.BytesIO(), FontProperties(size=12, math_fontfamily="dejavusans")
     known = f"${tex[1]}$".replace(r"\tfrac", r"\frac")  # the name of a fraction that matplotlib knows
     *_, height, depth = MathTextParser("path").parse(known, prop=font)[:3]
     math_to_image(known, drawn, prop=font, dpi=72, format="svg")
@@ -187,14 +188,14 @@ def figures_page() -> str:
     body = (
         "<h1>The figures of the thesis, and ours</h1>\n"
         "<p>S. Kindl, <i>Machine Learning Force Fields for Defective WSe2</i> (TU Wien, 2025). Its pictures are not "
-        "reprinted: on the left stand their numbers, the beginning of their captions, and what the thesis reads from "
-        "them; beside them is what this compendium draws in their place, from its own data and model. Whether the "
+        "reprinted: their numbers stand first, with the beginning of their captions and what the thesis reads from them; "
+        "then comes what this compendium draws in their place, from its own data and model. Whether the "
         'statements hold is judged in the <a href="ledger.html">ledger</a>.</p>\n'
     )
     for number, caption, reads, key in THESIS:
         ours = picture(key) if key else '<p class="note">Not drawn again.</p>'
         body += (
-            f'<section class="pair"><div><h2>Figure {number}</h2><blockquote>“{html.escape(caption)}”</blockquote>'
+            f'<section class="pair"><div><h2>{"Figures" if "," in number else "Figure"} {number}</h2><blockquote>“{html.escape(caption)}”</blockquote>'
             f"<p>{html.escape(reads)}</p></div>{ours}</section>\n"
         )
     other = [key for key in FIGURES if key not in [ours for *_, ours in THESIS]]
@@ -224,8 +225,8 @@ def vacancy_page(folder: Path, characters: dict[str, str]) -> str:
         "irrep",
         "THz",
         "cm⁻¹",
-        "weight at the vacancy",
-        "atoms that take part",
+        "weight",
+        "atoms",
         "enlarged",
         "in larger cells",
     ]
