@@ -10,7 +10,6 @@ import json
 import re
 import shutil
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +55,14 @@ STYLE = """
   .output { padding-left: 0.9rem; }
   .output_html { overflow-x: auto; }
   .prompt { display: none; }
-  .verdict { white-space: nowrap; }
+  td b { white-space: nowrap; }
   @media (max-width: 45rem) {
     .pair { grid-template-columns: minmax(0, 1fr); }
-    .ledger thead { display: none; }
-    .ledger tr { display: block; border-top: 1px solid #ddd; padding: 0.6rem 0; }
-    .ledger td, .ledger th { display: block; border: 0; padding: 0.1rem 0; }
+    .stacked thead { display: none; }
+    .stacked tr { display: block; border-top: 1px solid #ddd; padding: 0.6rem 0; }
+    .stacked td { display: block; border: 0; padding: 0.1rem 0; }
+    .stacked td b { white-space: normal; }
+    .scroll td, .scroll th { white-space: nowrap; }
   }
   @media print {
     nav { display: none; }
@@ -173,6 +174,13 @@ def table(rows: list[list[str]], head: list[str], numeric: range = range(0)) -> 
     return f'<div class="scroll"><table><thead><tr>{cells(head, "th")}</tr></thead>\n{lines}\n</table></div>'
 
 
+def stacked(rows: list[list[str]], head: list[str]) -> str:
+    """HTML table of HTML texts, whose rows become blocks of lines where the page is narrow."""
+    titles = "".join(f"<th>{title}</th>" for title in head)
+    lines = "\n".join("<tr>" + "".join(f"<td>{text}</td>" for text in row) + "</tr>" for row in rows)
+    return f'<table class="stacked"><thead><tr>{titles}</tr></thead>\n{lines}\n</table>'
+
+
 def picture(key: str) -> str:
     """HTML figure of the picture STEP/NAME, with its caption and a link to its notebook."""
     step, caption = key.split("/")[0], CAPTIONS[key]
@@ -276,9 +284,13 @@ def numbers_page(results: dict[str, dict[str, Any]]) -> str:
         for kind, found in errors[part].items()
     ]
     head = ["frames of", "kind of cell", "frames", "energy (meV/atom)", "force (meV/Å)", "stress (meV/Å³)"]
+    measured = [
+        [html.escape(quantity), f"<b>{html.escape(value)}</b>", f'<a href="{step}.html">{step}</a>']
+        for quantity, value, step in numbers(results)
+    ]
     body = f"""<h1>Numbers</h1>
 <p>Of the default run, each from the notebook named beside it. README has the same table.</p>
-{table([list(row) for row in numbers(results)], ["quantity", "value", "notebook"])}
+{stacked(measured, ["quantity", "value", "notebook"])}
 <h2>Errors of {html.escape(model)} by kind of cell</h2>
 <p>Against DFT: root mean square, in brackets mean absolute. Frames of <i>test</i> were kept from training, those of <i>validation</i> chose when to stop it. All are
 of the same few kinds of cell as what it was trained on, and there are few: the errors tell of such cells alone.</p>
@@ -288,26 +300,22 @@ of the same few kinds of cell as what it was trained on, and there are few: the 
     return page("Numbers", body)
 
 
-def ledger_page(entries: list[dict[str, Any]]) -> str:
-    """The claims of the thesis, with what was measured and the verdicts."""
-    rows = "\n".join(
-        f"<tr><td>{html.escape(entry['section'])}</td><td>{html.escape(entry['statement'])}</td>"
-        f"<td>{'<br>'.join(map(html.escape, entry['numbers']))}</td>"
-        f'<th class="verdict">{html.escape(entry["verdict"])}</th></tr>'
+def ledger_page(entries: list[dict[str, Any]], verdicts: dict[str, int]) -> str:
+    """The claims of the thesis, with what was measured, and how often each verdict was given."""
+    rows = [
+        [
+            html.escape(entry["section"]), html.escape(entry["statement"]),
+            "<br>".join(map(html.escape, entry["numbers"])), f"<b>{html.escape(entry['verdict'])}</b>",
+        ]
         for entry in entries
-    )
-    counts = ", ".join(
-        f"{verdict}: {count}" for verdict, count in Counter(each["verdict"] for each in entries).items()
-    )
+    ]  # fmt: skip
+    counts = ", ".join(f"{verdict}: {count}" for verdict, count in verdicts.items())
     body = f"""<h1>What the thesis says, and whether it holds</h1>
 <p>{html.escape(counts)}.</p>
 <p>What the thesis says of its results, each with what was measured and, in brackets, what was wanted for it
 to hold or to hold with a limit: criteria from data/claims.json, numbers of the default run of
 <a href="08_dilute_limit.html">08_dilute_limit</a> and of the notebooks before it.</p>
-<div class="scroll"><table class="ledger"><thead><tr><th>section</th><th>statement</th><th>measured (wanted)</th>
-<th>verdict</th></tr></thead>
-{rows}
-</table></div>
+{stacked(rows, ["section", "statement", "measured (wanted)", "verdict"])}
 """
     return page("The ledger", body)
 
@@ -353,7 +361,7 @@ def main(index: Path, executed: list[Path]) -> None:
     write(folder / "figures.html", figures_page())
     write(folder / "vacancy.html", vacancy_page(folders["05_defect"], characters))
     write(folder / "numbers.html", numbers_page(results))
-    write(folder / "ledger.html", ledger_page(dilute["ledger"]))
+    write(folder / "ledger.html", ledger_page(dilute["ledger"], dilute["verdicts"]))
     write(index, index_page(openings, results))
 
 
