@@ -68,28 +68,6 @@ def test_a_result_of_another_key_does_not_count(tmp_path):
     assert not (folder / "notebook.ipynb").exists()
 
 
-def test_the_ledger_has_a_page_of_the_report(tmp_path):
-    run_folder = tmp_path / "08_dilute_limit" / "tag"
-    run_folder.mkdir(parents=True)
-    shutil.copy(paths.NOTEBOOKS / "08_dilute_limit.ipynb", run_folder / "notebook.ipynb")
-    entry = {
-        "section": "4.4",
-        "statement": "a < b",
-        "verdict": "does not hold",
-        "numbers": ["to hold: x: 2 (< 1)"],
-    }
-    (run_folder / "result.json").write_text(json.dumps({"results": {"ledger": [entry]}}))
-    index = tmp_path / "report" / "index.html"
-    subprocess.run(
-        [sys.executable, paths.ROOT / "workflow" / "report.py", index, run_folder / "notebook.ipynb"],
-        check=True,
-    )
-    assert 'href="ledger.html"' in index.read_text()
-    page = (index.parent / "ledger.html").read_text()
-    for text in ("a &lt; b", "to hold: x: 2 (&lt; 1)", "<th>does not hold</th>"):
-        assert text in page
-
-
 def test_what_no_longer_follows_is_named(tmp_path):
     for folder in ("src", "workflow", "notebooks", "figures", "data"):
         shutil.copytree(

@@ -8,9 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import publish
-from report import title
 from rocrate.model import ContextEntity
 from rocrate.rocrate import ROCrate
 
@@ -68,7 +66,7 @@ def build(runs: dict[str, parameters.Run], target: Path) -> None:
         crate.add_action(
             instrument, f"#{step}", object=read + given, result=made,
             properties={
-                "name": title(nbformat.read(source, as_version=4)),
+                "name": step,
                 "description": f"key {record['key']}, revision {record['revision']}, " + ", ".join(f"{package} {version}" for package, version in record["versions"].items()),
             },
         )  # fmt: skip

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from report import without_stderr
 
 from helpers import parameters, paths, records
 
@@ -116,6 +115,13 @@ def result(run: parameters.Run) -> dict[str, Any]:
     return json.loads((run.folder / "result.json").read_text())
 
 
+def without_stderr(notebook: nbformat.NotebookNode) -> None:
+    """Remove progress bars and remarks of libraries from the outputs."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+
+
 def execute(step: str, executed: Path) -> None:
     """Run a notebook into the file `executed`; what only this run or this machine knows is removed."""
     subprocess.run(
@@ -148,7 +154,7 @@ def publish_figure(run: parameters.Run, picture: str, name: str) -> None:
 
 
 def numbers(results: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
-    """[value, notebook] of each of NUMBERS, by its label."""
+    """[value with its unit, step] of each of NUMBERS, by its label, from the results of each step."""
     found = {}
     for label, step, place, form in NUMBERS:
         value = results[step]["results"]
