@@ -1,6 +1,7 @@
 # make          sets up .venv, runs every notebook with its defaults, writes results/report/index.html
 # make test     style, pytest, and every notebook against its committed output
 # make lock     renews requirements.lock and environment.yml from pyproject.toml
+# make sweep    the runs of a file: make sweep SWEEP=params/smoke.yaml; without a name the cells of the thesis
 # make publish  renews what is committed of the default run: notebooks, figures, README's numbers
 
 PYTHON ?= python3
@@ -12,10 +13,15 @@ ifneq ($(shell test -x .venv/bin/python && cat .venv/ready 2>/dev/null),$(realpa
 .PHONY: .venv/ready
 endif
 
-.PHONY: all test lock publish
+.PHONY: all test lock publish sweep
 all: .venv/ready
-	@.venv/bin/python -m snakemake --quiet progress rules host reason --cores all --nolock --rerun-incomplete --rerun-triggers params
+	@.venv/bin/python -m snakemake --quiet progress rules host reason --workflow-profile none --cores all --nolock --rerun-incomplete --rerun-triggers params
 	@echo "The report is results/report/index.html"
+
+SWEEP ?= params/thesis.yaml
+sweep: .venv/ready
+	@.venv/bin/python -m snakemake sweep --config sweep=$(SWEEP) --quiet progress rules host reason 2>&1
+	@echo "The results are in results/"
 
 test: .venv/ready
 	.venv/bin/python -m ruff check src tests workflow benchmarks
