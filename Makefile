@@ -5,6 +5,7 @@
 # make publish  renews what is committed of the default run: notebooks, figures, README's numbers
 
 PYTHON ?= python3
+SWEEP ?= params/thesis.yaml
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
@@ -18,9 +19,8 @@ all: .venv/ready
 	@.venv/bin/python -m snakemake --quiet progress rules host reason --workflow-profile none --cores all --nolock --rerun-incomplete --rerun-triggers params
 	@echo "The report is results/report/index.html"
 
-SWEEP ?= params/thesis.yaml
 sweep: .venv/ready
-	@.venv/bin/python -m snakemake sweep --config sweep=$(SWEEP) --quiet progress rules host reason 2>&1
+	@.venv/bin/python -m snakemake sweep --config sweep=$(SWEEP) --quiet progress rules host reason
 	@echo "The results are in results/"
 
 test: .venv/ready

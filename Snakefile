@@ -43,7 +43,7 @@ def name(run):
     return f"{run.step}/{run.tag}" if SWEEP else run.step
 
 
-def log(run):
+def log_of(run):
     return RESULTS / "logs" / f"{name(run)}.txt"
 
 
@@ -57,7 +57,7 @@ if QUIET or SWEEP and workflow.is_main_process and not workflow.dryrun:
     for run in RUNS.values():
         if records.load(run) is None:
             (paths.ROOT / executed(run)).unlink(missing_ok=True)
-            (paths.ROOT / log(run)).unlink(missing_ok=True)
+            (paths.ROOT / log_of(run)).unlink(missing_ok=True)
 
 
 def logged(command):
@@ -100,8 +100,8 @@ onstart:
 
 onerror:
     for run in RUNS.values():
-        if log(run).exists() and records.load(run) is None:
-            print(f"{name(run)} {sweeps.failure(run, log(run).read_text())}. See {log(run)}", file=sys.stderr)
+        if log_of(run).exists() and records.load(run) is None:
+            print(f"{name(run)} {sweeps.failure(run, log_of(run).read_text())}. See {log_of(run)}", file=sys.stderr)
 
 
 RESULTS_OF_ALL = [executed(run).with_name(file) for run in RUNS.values() for file in ("notebook.ipynb", "result.json")]

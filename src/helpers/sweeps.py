@@ -108,21 +108,28 @@ def read(path: Path) -> list[Run]:
     for name in given:
         if name not in known:
             raise ValueError(f"unknown name '{name}'{parameters.suggestion(str(name), known)}")
+    if "supercells" not in given:
+        raise ValueError("supercells is missing: give n of each n x n cell, like 'supercells: [6, 12]'")
     try:
         sweep = Sweep(**given)
+        untrusted = [] if sweep.trust_model else [model for model in sweep.models if not is_shipped(model)]
         runs = sweep.runs
     except ValidationError as error:
         raise ValueError("; ".join(parameters.complaint(each) for each in error.errors())) from None
     except FileNotFoundError as error:
         raise ValueError(str(error)) from None
-    shipped = {json.loads(file.read_text())["sha256"] for file in paths.MODELS.glob("*.json")}
-    for model in sweep.models:
-        if not sweep.trust_model and records.sha256(paths.model_file(model)) not in shipped:
-            raise ValueError(
-                f"model {model!r} is not one of data/models, and loading a model file executes code in it; "
-                "write 'trust_model: true' if you know where it comes from"
-            )
+    if untrusted:
+        raise ValueError(
+            f"model {untrusted[0]!r} is not one of data/models, and loading a model file executes code in it; "
+            "write 'trust_model: true' if you know where it comes from"
+        )
     return runs
+
+
+def is_shipped(model: str) -> bool:
+    """Whether it is a model of data/models or a copy of one. FileNotFoundError if there is none of that name."""
+    known = {json.loads(file.read_text())["sha256"] for file in paths.MODELS.glob("*.json")}
+    return records.sha256(paths.model_file(model)) in known
 
 
 def given(run: Run) -> dict[str, Any]:
