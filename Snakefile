@@ -51,9 +51,9 @@ def executed(run):
     return RESULTS / run.step / run.tag / "notebook.ipynb"
 
 
-# An executed notebook without a valid result (of another key, or damaged) does not count. Not from
-# within a job: there others are at work.
-if QUIET or SWEEP and workflow.is_main_process and not workflow.dryrun:
+# An executed notebook without a valid result (of another key, or damaged) does not count. Jobs on
+# a cluster read this file too, and there others are at work.
+if (QUIET or SWEEP) and workflow.is_main_process and not workflow.dryrun:
     for run in RUNS.values():
         if records.load(run) is None:
             (paths.ROOT / executed(run)).unlink(missing_ok=True)

@@ -1,9 +1,9 @@
 # slurm.sh FOLDER PORT: one node of Slurm on loopback, with all its files in FOLDER, until standard input ends.
-# Root only. It prints "ready" when it takes jobs, of whoever has SLURM_CONF=FOLDER/slurm.conf.
+# Root only. It prints "ready" when it takes jobs, of whoever has SLURM_CONF=FOLDER/slurm.conf and FOLDER/bin in PATH.
 set -eu
 folder=$1
 host=$(hostname -s)
-mkdir -p "$folder/state" "$folder/spool"
+mkdir -p "$folder/state" "$folder/spool" "$folder/bin"
 head -c 128 /dev/urandom > "$folder/munge.key"
 chmod 400 "$folder/munge.key"
 cat > "$folder/slurm.conf" <<END
@@ -25,6 +25,9 @@ NodeName=$host NodeAddr=127.0.0.1 $(slurmd -C | grep -o 'CPUs=[0-9]*') $(slurmd 
 PartitionName=all Nodes=ALL Default=YES
 END
 export SLURM_CONF="$folder/slurm.conf"
+# Snakemake takes SLURM_CONF from the environment of a job before it calls srun.
+printf '#!/bin/sh\nSLURM_CONF=%s exec %s "$@"\n' "$SLURM_CONF" "$(command -v srun)" > "$folder/bin/srun"
+chmod +x "$folder/bin/srun"
 # Jobs first: they are no children of the daemons.
 trap 'scancel --quiet --user=root || true; sleep 1; kill $daemons; wait' EXIT
 daemons=

@@ -170,6 +170,6 @@ def failure(run: Run, log: str) -> str:
     lines = log.strip().splitlines()
     cell = re.search(r'^Exception encountered at "In \[(\d+)\]"', log, re.MULTILINE)
     if not cell:  # killed, or it did not start
-        return f"stopped in notebooks/{run.step}.ipynb: {lines[-1] if lines else 'its log is empty'}"
+        return f"stopped in notebooks/{run.step}.ipynb: {lines[-1] if lines else 'it was killed, or did not start'}"
     number = int(cell[1]) - bool(given(run))  # papermill adds a cell with the parameters
     return f"failed in notebooks/{run.step}.ipynb, In [{number}]: {lines[-1]}"
