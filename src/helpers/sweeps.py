@@ -120,7 +120,7 @@ def read(path: Path) -> list[Run]:
         raise ValueError(str(error)) from None
     if untrusted:
         raise ValueError(
-            f"model {untrusted[0]!r} is not one of data/models, and loading a model file executes code in it; "
+            f"model {untrusted[0]!r} has the checksum of none in data/models, and loading a model file executes code in it; "
             "write 'trust_model: true' if you know where it comes from"
         )
     return runs
