@@ -1,7 +1,9 @@
 # make          sets up .venv, runs every notebook with its defaults, writes results/report/index.html
-# make test     style, pytest, and every notebook against its committed output
-# make lock     renews requirements.lock and environment.yml from pyproject.toml
 # make sweep    the runs of a file: make sweep SWEEP=params/smoke.yaml; without a name the cells of the thesis
+# make test     style, pytest, and every notebook against its committed output
+# make check-stale   names committed notebooks, figures and numbers that no longer follow from the code
+# make crate    packs the default run with its origins as an RO-Crate, results/crate.zip
+# make lock     renews requirements.lock and environment.yml from pyproject.toml
 # make publish  renews what is committed of the default run: notebooks, figures, README's numbers
 
 PYTHON ?= python3
@@ -14,7 +16,7 @@ ifneq ($(shell test -x .venv/bin/python && cat .venv/ready 2>/dev/null),$(realpa
 .PHONY: .venv/ready
 endif
 
-.PHONY: all test lock publish sweep
+.PHONY: all sweep test check-stale crate lock publish
 all: .venv/ready
 	@.venv/bin/python -m snakemake --quiet progress rules host reason --workflow-profile none --cores all --nolock --rerun-incomplete --rerun-triggers params
 	@echo "The report is results/report/index.html"
@@ -24,9 +26,18 @@ sweep: .venv/ready
 	@echo "The results are in results/"
 
 test: .venv/ready
+	@sh workflow/test_tools.sh
 	.venv/bin/python -m ruff check src tests workflow benchmarks
 	.venv/bin/python -m ruff format --check src tests workflow benchmarks
-	.venv/bin/python -m pytest
+	.venv/bin/python workflow/check_stale.py
+	.venv/bin/python -m pytest -n 2 --dist loadgroup
+
+check-stale: .venv/ready
+	.venv/bin/python workflow/check_stale.py
+
+crate: all
+	.venv/bin/python workflow/crate.py results/crate.zip
+	@echo "The crate is results/crate.zip"
 
 lock: .venv/ready
 	.venv/bin/python workflow/lock.py

@@ -167,7 +167,10 @@ if not SWEEP:
             REPORT.parent / "logs" / "report.txt",
         params:
             steps=[(run.key, records.drawing(run.step)) for run in RUNS.values()],
-            code=hashlib.sha256((paths.ROOT / "workflow" / "report.py").read_bytes()).hexdigest()[:16],
+            # Of the whole folder: report.py shares captions, numbers and figures with others in it.
+            code=hashlib.sha256(
+                b"".join(path.read_bytes() for path in sorted((paths.ROOT / "workflow").glob("*.py")))
+            ).hexdigest()[:16],
         resources:
             label=f"[{len(RUNS) + 1}/{len(RUNS) + 1}] report",
         shell:

@@ -156,6 +156,14 @@ def test_split_keeps_groups_whole_whatever_the_order(frames):
     assert {side: {dataset.group(atoms) for atoms in part} for side, part in backwards.items()} == groups
 
 
+def test_held_out_groups_are_whole(frames):
+    pool, test = dataset.held_back(frames, 0.25, np.random.default_rng(0))
+    assert sorted(pool + test) == list(range(len(frames)))
+    assert not {dataset.group(frames[i]) for i in pool} & {dataset.group(frames[i]) for i in test}
+    with pytest.raises(ValueError, match="form 1 groups, too few to hold some out: give frames"):
+        dataset.held_back([frames[0]] * 3, 0.25, np.random.default_rng(0))
+
+
 def test_files_without_our_keys_are_grouped_by_cell(frames):
     bare = [atoms.copy() for atoms in frames if dataset.kind(atoms) == "pristine_1x1"]
     for atoms in bare:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from phonopy.structure.symmetry import Symmetry
+from tqdm import tqdm
 
 from helpers import force_constants, phonons, potential, structures
 from helpers.hessian import Hessian, Layers
@@ -185,6 +186,21 @@ def test_one_process_a_core_computes_the_same(mace, sheet, tmp_path, monkeypatch
     monkeypatch.setattr(Layers, "terms", lambda self, some: os._exit(3))
     with pytest.raises(RuntimeError, match="exit code 3.*run again"):
         force_constants.unfolded(atoms, mace, folder=tmp_path / "failing")
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_the_bar_follows_what_is_written_by_every_core(cores, tmp_path, monkeypatch):
+    monkeypatch.setattr(force_constants, "cores", lambda: cores)
+    files = [tmp_path / str(i) for i in range(5)]
+
+    def write(share):
+        for path in share:
+            path.touch()
+            yield 1
+
+    with tqdm(total=5) as bar:
+        force_constants.on_every_core(write, files, 1, files, bar)
+        assert bar.n == 5 and all(path.exists() for path in files)
 
 
 def test_passes_are_halved_when_memory_runs_out(mace, sheet, tmp_path, monkeypatch):

@@ -164,6 +164,17 @@ def test_a_file_that_holds_something_else_is_refused(tmp_path):
         potential.load(str(tmp_path / "dict.model"), trust_model=True)
 
 
+def test_a_model_of_another_mace_names_the_version_it_needs(tmp_path):
+    path = tmp_path / "later.model"
+    path.write_bytes(b"cmace.modules.later\nScaleShiftMACE\n.")  # a pickle of a class that is not here
+    path.with_suffix(".json").write_text(json.dumps({"versions": {"mace-torch": "9.9.9"}}))
+    with pytest.raises(ValueError, match=r"written with mace-torch 9\.9\.9, and here is .*: install 9\.9\.9"):
+        potential.load(str(path), trust_model=True)
+    path.with_suffix(".json").unlink()
+    with pytest.raises(ValueError, match="truncated or not a model"):
+        potential.load(str(path), trust_model=True)
+
+
 def test_a_model_for_other_elements_is_refused():
     with pytest.raises(ValueError, match="knows Se, W but not Mo, S"):
         potential.load("wse2-small", elements=("Mo", "S"))

@@ -1,13 +1,12 @@
 """The committed notebooks are run, complete, and shaped alike. nbval compares what they print."""
 
 import ast
-import json
 import re
 
 import nbformat
 import pytest
 
-from helpers import parameters, paths, records
+from helpers import parameters, paths
 
 STEPS = sorted(path.stem for path in paths.NOTEBOOKS.glob("*.ipynb"))
 MACHINE_PATH = re.compile(r"(?<![\w.])/(work|home|root|tmp|Users)/")
@@ -67,16 +66,3 @@ def test_parameters_are_the_defaults_of_the_model(step, cells):
     assert {name: type(value) for name, value in given.items()} == {
         name: type(value) for name, value in defaults.items()
     }
-
-
-def test_published_figures_are_those_of_the_present_code_and_data():
-    sidecars = sorted(paths.FIGURES.glob("*.json"))
-    assert sidecars
-    for sidecar in sidecars:
-        origin = json.loads(sidecar.read_text())
-        assert origin["key"] == RUNS[origin["step"]].key, f"{sidecar.name} is stale: run make publish"
-        assert origin["drawing"] == records.drawing(origin["step"]), (
-            f"{sidecar.name} is stale: run make publish"
-        )
-        for name, checksum in origin["sha256"].items():
-            assert records.sha256(paths.FIGURES / name) == checksum

@@ -68,23 +68,37 @@ def test_a_result_of_another_key_does_not_count(tmp_path):
     assert not (folder / "notebook.ipynb").exists()
 
 
-def test_the_ledger_has_a_page_of_the_report(tmp_path):
-    run_folder = tmp_path / "08_dilute_limit" / "tag"
-    run_folder.mkdir(parents=True)
-    shutil.copy(paths.NOTEBOOKS / "08_dilute_limit.ipynb", run_folder / "notebook.ipynb")
-    entry = {
-        "section": "4.4",
-        "statement": "a < b",
-        "verdict": "does not hold",
-        "numbers": ["to hold: x: 2 (< 1)"],
-    }
-    (run_folder / "result.json").write_text(json.dumps({"results": {"ledger": [entry]}}))
-    index = tmp_path / "report" / "index.html"
-    subprocess.run(
-        [sys.executable, paths.ROOT / "workflow" / "report.py", index, run_folder / "notebook.ipynb"],
-        check=True,
-    )
-    assert 'href="ledger.html"' in index.read_text()
-    page = (index.parent / "ledger.html").read_text()
-    for text in ("a &lt; b", "to hold: x: 2 (&lt; 1)", "<th>does not hold</th>"):
-        assert text in page
+def test_what_no_longer_follows_is_named(tmp_path):
+    for folder in ("src", "workflow", "notebooks", "figures", "data"):
+        shutil.copytree(
+            paths.ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.parts", "__pycache__")
+        )
+    shutil.copy(paths.ROOT / "README.md", tmp_path)
+
+    def stale() -> list[str]:
+        done = subprocess.run(
+            [sys.executable, tmp_path / "workflow" / "check_stale.py"],
+            env=os.environ | {"PYTHONPATH": str(tmp_path / "src")}, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == (done.stdout != "nothing is stale\n"), done.stderr
+        return done.stdout.splitlines()
+
+    def append(name: str, text: str) -> None:
+        path = tmp_path / name
+        path.write_bytes(path.read_bytes() + text.encode())
+
+    assert stale() == ["nothing is stale"]
+    append("figures/parity.png", "x")
+    append("notebooks/01_data.ipynb", "\n")
+    (tmp_path / "figures" / "stray.png").touch()
+    readme = (tmp_path / "README.md").read_text()
+    (tmp_path / "README.md").write_text(readme.replace("(exact: 0) | 0.000 |", "(exact: 0) | 0.001 |"))
+    assert [line.split(":")[0] for line in stale()[:-1]] == [
+        "notebooks/01_data.ipynb", "figures/parity", "figures/stray.png", "README.md, States, defective minus pristine"
+    ]  # fmt: skip
+    append("src/helpers/tmatrix.py", "# a remark\n")
+    assert "notebooks/08_dilute_limit.ipynb: parameters, inputs or helpers have changed" in stale()
+    assert "figures/dilute_modes: parameters, inputs or helpers have changed" in stale()
+    assert not [line for line in stale() if "07_comparison" in line]
+    append("src/helpers/figures.py", "# a remark\n")
+    assert "notebooks/07_comparison.ipynb: the notebook's words or helpers.figures have changed" in stale()

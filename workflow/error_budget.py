@@ -4,8 +4,8 @@
 
 One setting at a time is changed. Of the sheet: lattice constant without in-plane stress, thickness, modes at Gamma
 there, and the stress at a = 3.32 A. Of the relaxed vacancy in 3 x 3: forces, and how they change when one of
-the three W moves by 0.02 A towards the axis, which is what phonons are made of. Finished calculations
-are kept in data/error_budget/*.json, so a killed run goes on; the figure beside them is drawn at the end.
+the three W moves by 0.02 A towards the axis, which is what phonons are made of. Besides, the energies of isolated atoms.
+Finished calculations are kept in data/error_budget/*.json, so a killed run goes on; the figure beside them is drawn at the end.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from helpers import figures, paths, phonons, records, reference, structures
 FOLDER = paths.DATA / "error_budget"
 STEP = 0.02  # A, of the displaced atoms
 SETTINGS = reference.Settings(density=1e-6)
-OURS = ("height", "setups_of")  # no keywords of GPAW
+OURS = ("height", "setups_of", "box")  # no keywords of GPAW
 
 OWN, SPIN_ORBIT = "settings of the data", "LDA, spin-orbit"
 
@@ -55,9 +55,17 @@ VACANCY: dict[str, dict[str, Any]] = {
     "smearing 0.01 eV": {"occupations": {"name": "fermi-dirac", "width": 0.01}},
     "spin": {"spinpol": True, "magmoms": 0.5},
 }
-
-
-EVERY = [("sheet", name) for name in SHEET] + [("vacancy", name) for name in VACANCY]
+# W: from the 4 of the measured ground state, 5d4 6s2, and from the 6 of 5d5 6s1.
+ATOMS: dict[str, dict[str, Any]] = {
+    "W": {"magmoms": [6.0]},
+    "W from 4": {"magmoms": [4.0]},
+    "W in 13 A": {"magmoms": [6.0], "box": 13.0},
+    "Se": {"magmoms": [2.0]},
+    "O": {"magmoms": [2.0]},
+    "S": {"magmoms": [2.0]},
+}
+KINDS = {"sheet": SHEET, "vacancy": VACANCY, "atom": ATOMS}
+EVERY = [(kind, name) for kind, calculations in KINDS.items() for name in calculations]
 
 
 def calculator(atoms: Atoms, changes: dict[str, Any], log: Path) -> Any:
@@ -148,13 +156,29 @@ def of_vacancy(changes: dict[str, Any], log: Path) -> dict[str, Any]:
     return found
 
 
+def of_atom(symbol: str, changes: dict[str, Any], log: Path) -> dict[str, float]:
+    """Energies in eV (extrapolated to no smearing, and free) and moment of an atom in a box without symmetry, 10 A and more."""
+    box = changes.get("box", 10.0)
+    atom = Atoms(symbol, cell=(box, box + 0.5, box + 1), pbc=True)
+    atom.center()
+    atom.calc = calculator(atom, {"spinpol": True, "kpts": {"size": (1, 1, 1)}} | changes, log)
+    return {
+        "energy_eV": float(atom.get_potential_energy()),
+        "free_energy_eV": float(atom.get_potential_energy(force_consistent=True)),
+        "magnetic_moment": float(atom.get_magnetic_moment()),
+    }
+
+
 def compute(kind: str, name: str) -> None:
     """One calculation into its file, with the changed keywords, settings and time."""
-    changes, run = {"sheet": (SHEET, of_sheet), "vacancy": (VACANCY, of_vacancy)}[kind]
     started = time.perf_counter()
-    path = part(kind, name)
-    found = run(changes[name], path.with_suffix(".txt"))
-    settings = {"settings": vars(SETTINGS), "changed": changes[name]}
+    path, changes = part(kind, name), KINDS[kind][name]
+    log = path.with_suffix(".txt")
+    if kind == "atom":
+        found = of_atom(name.split()[0], changes, log)
+    else:
+        found = {"sheet": of_sheet, "vacancy": of_vacancy}[kind](changes, log)
+    settings = {"settings": vars(SETTINGS), "changed": changes}
     seconds = {"seconds": round(time.perf_counter() - started, 1)}
     records.write_json(path, settings | found | seconds)
 

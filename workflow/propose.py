@@ -1,9 +1,10 @@
 """Propose configurations for a larger training set: make a pool, keep those least like what is labelled.
 
-    python workflow/propose.py OUT.xyz [--count 24] [--substitutes]
+    python workflow/propose.py OUT.xyz [--count 24] [--kinds pristine vacancy_2x2] [--substitutes]
 
 The pool: a Se vacancy, and two of them, in 2 x 2 and 3 x 3, and the sheet, about the geometry that the shipped
-model relaxes to, with biaxial and uniaxial strain to 4 %; a rattle of 0.01 to 0.06 A. With --substitutes: O and S
+model relaxes to, with biaxial and uniaxial strain to 4 %; a rattle of 0.01 to 0.06 A; of it the kinds asked for, by
+the beginning of their names. With --substitutes: O and S
 on a Se site, at the bond length of the sheet less the difference of the covalent radii; all of
 these are kept, for the model does not know the elements.
 """
@@ -72,6 +73,7 @@ def main() -> None:
     parser.add_argument("target", type=Path, metavar="OUT.xyz")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--count", type=int, default=24, help="frames to keep")
+    parser.add_argument("--kinds", nargs="+", default=[""], help="like pristine vacancy_2x2 (default: all)")
     what.add_argument("--substitutes", action="store_true", help="O and S on a Se site instead")
     given = parser.parse_args()
     sheet = structures.monolayer("WSe2", 3.3143, 3.362)
@@ -83,9 +85,10 @@ def main() -> None:
     known = [
         frame for path in labelled for frame in dataset.read(path) if set(frame.symbols) <= set(mace.elements)
     ]
-    pool, seed = [], FIRST_SEED
-    for kind, cell in cells(sheet).items():
-        for xx, yy in STRAINS:
+    pool = []
+    places = [(kind, cell, strain) for kind, cell in cells(sheet).items() for strain in STRAINS]
+    for seed, (kind, cell, (xx, yy)) in enumerate(places, start=FIRST_SEED):
+        if kind.startswith(tuple(given.kinds)):
             strained = cell.copy()
             strained.set_cell(cell.cell.array * [1 + xx, 1 + yy, 1], scale_atoms=True)
             relaxed = relaxation.relax(strained, mace, hold_symmetry=True, folder=paths.RESULTS / "proposals")
@@ -94,7 +97,6 @@ def main() -> None:
                 frame.rattle(rattle, seed=1000 * seed + number)
                 frame.info = {"config_type": kind, "seed": seed, "rattle": rattle, "strain": [xx, yy, 0.0]}
                 pool.append(frame)
-            seed += 1
     chosen = selection.farthest(
         selection.environments(mace, pool), selection.environments(mace, known), given.count
     )

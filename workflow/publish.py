@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from report import without_stderr
 
 from helpers import parameters, paths, records
 
@@ -27,6 +26,7 @@ FIGURES = {
     "05_defect/structure": "fig_4_3_vacancy",
     "05_defect/bands": "fig_4_4_vacancy_bands",
     "05_defect/mode_weights": "vacancy_modes",
+    "05_defect/weights_against_dft": "vacancy_weights_3x3",
     "07_comparison/bands_12x12": "fig_4_5_comparison",
     "07_comparison/bands_6x6": "comparison_6x6",
     "07_comparison/differences": "differences",
@@ -79,6 +79,7 @@ NUMBERS = [
     ("W–W distance at the vacancy", "05_defect", "relaxation/after_A", "{:.2f} Å"),
     ("Local states that lie elsewhere within 4 Å of the empty site", "06_radial_dos", "share_elsewhere/0 to 4 Å", "{:.0%}"),
     ("Local states that lie elsewhere 7 to 10 Å away", "06_radial_dos", "share_elsewhere/7 to 10 Å", "{:.0%}"),
+    ("Weights at a 3×3 vacancy, model against DFT, root mean square", "05_defect", "against_dft/weight_rms", "{:.2f}"),
     ("Inequivalent atoms of V_Se in 6×6", "05_defect", "inequivalent_atoms", "{}"),
     ("Candidates for localised modes in 6×6", "05_defect", "localised_frequencies", "{}"),
     ("Local states that lie elsewhere in 12×12 than in 6×6", "07_comparison", "local_elsewhere", "{:.1%}"),
@@ -101,6 +102,9 @@ NUMBERS = [
     ("States, defective minus pristine: on Se (exact: -3)", "05_defect", "integrated_dos/Se", "{:.3f}"),
 ]  # fmt: skip
 
+# What check_stale compares with: key, drawing and checksum of each notebook, and README's numbers.
+RECORD = paths.FIGURES / "published.json"
+README = paths.ROOT / "README.md"
 BEGIN, END = "<!-- numbers: written by make publish -->\n", "<!-- end of numbers -->"
 
 
@@ -109,6 +113,13 @@ def result(run: parameters.Run) -> dict[str, Any]:
     if records.load(run) is None:
         raise ValueError(f"{run.folder}: no result for the present code and data. Run `make` first")
     return json.loads((run.folder / "result.json").read_text())
+
+
+def without_stderr(notebook: nbformat.NotebookNode) -> None:
+    """Remove progress bars and remarks of libraries from the outputs."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
 
 
 def execute(step: str, executed: Path) -> None:
@@ -142,15 +153,38 @@ def publish_figure(run: parameters.Run, picture: str, name: str) -> None:
     )
 
 
-def table(results: dict[str, dict[str, Any]]) -> str:
-    """The Markdown table of NUMBERS."""
-    rows = ["| quantity | value | notebook |", "|---|---|---|"]
+def numbers(results: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
+    """[value with its unit, step] of each of NUMBERS, by its label, from the results of each step."""
+    found = {}
     for label, step, place, form in NUMBERS:
         value = results[step]["results"]
         for key in place.split("/"):
             value = value[int(key)] if isinstance(value, list) else value[key]
-        rows.append(f"| {label} | {form.format(value)} | {step} |")
-    return "\n".join(rows) + "\n"
+        found[label] = [form.format(value), step]
+    return found
+
+
+def in_readme() -> str:
+    """The Markdown table between the marks."""
+    return README.read_text().split(BEGIN)[1].split(END)[0]
+
+
+def publish_numbers(runs: dict[str, parameters.Run]) -> None:
+    """Renew README's table, and the record of what was published."""
+    found = numbers({step: result(run) for step, run in runs.items()})
+    rows = [f"| {label} | {value} | {step} |" for label, (value, step) in found.items()]
+    text = "\n".join(["| quantity | value | notebook |", "|---|---|---|", *rows]) + "\n"
+    with records.whole_file(README) as temporary:
+        temporary.write_text(README.read_text().replace(in_readme(), text))
+    notebooks = {
+        step: {
+            "key": run.key,
+            "drawing": records.drawing(step),
+            "sha256": records.sha256(paths.NOTEBOOKS / f"{step}.ipynb"),
+        }
+        for step, run in runs.items()
+    }
+    records.write_json(RECORD, {"notebooks": notebooks, "numbers": found})
 
 
 def main() -> None:
@@ -166,12 +200,7 @@ def main() -> None:
     for source, name in FIGURES.items():
         step, picture = source.split("/")
         publish_figure(runs[step], picture, name)
-    readme = paths.ROOT / "README.md"
-    before, rest = readme.read_text().split(BEGIN)
-    after = rest.split(END)[1]
-    numbers = table({step: result(run) for step, run in runs.items()})
-    with records.whole_file(readme) as temporary:
-        temporary.write_text(before + BEGIN + numbers + END + after)
+    publish_numbers(runs)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 # Sets up .venv from requirements.lock with the Python named as $1; `make` calls it when needed.
+# TORCH=cpu: without CUDA, 3 GB less to fetch, but from PyTorch's own index.
 set -eu
 started=$(date +%s)
 
@@ -15,8 +16,16 @@ rm -f .venv/ready
 # uv is pinned in the lock like everything else, so pip fetches it from there.
 sed -n '/^uv==/,/[^\\]$/p' requirements.lock > .venv/uv.txt
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
-.venv/bin/python -m uv pip install --quiet --python .venv/bin/python \
-    --require-hashes --build-constraints requirements.lock -r requirements.lock
+lock=requirements.lock
+if [ "${TORCH:-cuda}" = cpu ]; then
+    # PyTorch's wheels for CPUs, of the version in the lock, which has no hashes of them.
+    lock=.venv/lock.txt
+    awk '/^[a-z]/ { drop = /^(torch|triton|nvidia-[a-z0-9-]*|cuda-[a-z]*)==/ } !drop' requirements.lock > $lock
+    .venv/bin/python -m uv pip install --quiet --python .venv/bin/python \
+        --torch-backend cpu "$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements.lock)"
+fi
+.venv/bin/python -m uv pip install --quiet --python .venv/bin/python --no-deps \
+    --require-hashes --build-constraints requirements.lock -r $lock
 .venv/bin/python -m uv pip install --quiet --python .venv/bin/python \
     --offline --no-deps --no-build-isolation --editable .
 pwd -P > .venv/ready

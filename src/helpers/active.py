@@ -4,11 +4,8 @@ The readout is all linear layers that give a MACE's energy, a few weights that i
 Fitted anew to forces, by least squares, it is trained to the end at once, so that errors depend on the labels alone.
 """
 
-import multiprocessing
-import multiprocessing.connection
-import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -21,13 +18,11 @@ from scipy.linalg import solve
 from scipy.stats import norm
 from tqdm import tqdm
 
-from helpers import dataset, force_constants, records
+from helpers import force_constants, records
 from helpers.potential import Potential
 
 RIDGE = 1e-6  # of the sum of squares of a column
 ATOMS_AT_ONCE = 150
-
-Rule = Literal["committee", "random"]
 
 
 def last_layers(potential: Potential) -> list[torch.nn.Module]:
@@ -61,44 +56,27 @@ def slopes(potential: Potential, frames: list[Atoms], folder: Path) -> list[np.n
     code = records.sha256(Path(__file__))
     kept = [folder / f"{records.geometry_key([atoms], potential.checksum, code)}.npy" for atoms in frames]
     missing = {path: atoms for path, atoms in zip(kept, frames, strict=True) if not path.exists()}
-    batches: list[list[Path]] = [[]]
+    batches: list[list[Path]] = []
     for path, atoms in missing.items():
-        if sum(len(missing[each]) for each in batches[-1]) + len(atoms) > ATOMS_AT_ONCE:
+        if not batches or sum(len(missing[each]) for each in batches[-1]) + len(atoms) > ATOMS_AT_ONCE:
             batches.append([])
         batches[-1].append(path)
     last_layers(potential)  # refuses here, and not in a process of its own
     with tqdm(total=len(missing), desc="features", unit="frame", disable=len(missing) < 10) as bar:
-        # As in force_constants.compute_terms: a fork of a process that could use a GPU cannot differentiate.
-        if sys.platform != "linux" or torch.cuda.is_available() or len(batches) < 2:
-            write(potential, missing, batches)
-        else:
-            context, cores = multiprocessing.get_context("fork"), force_constants.cores()
-            shares = [batches[i::cores] for i in range(cores)]
-            running = [
-                context.Process(target=write, args=(potential, missing, each), daemon=True) for each in shares
-            ]
-            for each in running:
-                each.start()
-            while any(each.is_alive() for each in running):
-                multiprocessing.connection.wait([each.sentinel for each in running], timeout=0.5)
-                bar.update(sum(path.exists() for path in missing) - bar.n)
-            failed = [each.exitcode for each in running if each.exitcode]
-            if failed:
-                raise RuntimeError(
-                    f"a process that computes features ended with exit code {failed[0]} (-9: most likely for want of "
-                    "memory); what is finished is kept: run again"
-                )
+        force_constants.on_every_core(
+            lambda share: write(potential, missing, share), batches, 1, missing, bar
+        )
     return [np.load(path) for path in kept]
 
 
-def write(potential: Potential, frames: dict[Path, Atoms], batches: list[list[Path]]) -> None:
-    """Compute and write the slopes of `frames`, batch by batch."""
-    with force_constants.single_thread():
-        for batch in filter(None, batches):
-            found = differentiated(potential, [frames[path] for path in batch])
-            for path, matrix in zip(batch, found, strict=True):
-                with records.whole_file(path) as temporary, temporary.open("wb") as file:
-                    np.save(file, matrix)
+def write(potential: Potential, frames: dict[Path, Atoms], batches: list[list[Path]]) -> Iterator[int]:
+    """Compute and write the slopes of `frames`, batch by batch; yields how many each had."""
+    for batch in batches:
+        found = differentiated(potential, [frames[path] for path in batch])
+        for path, matrix in zip(batch, found, strict=True):
+            with records.whole_file(path) as temporary, temporary.open("wb") as file:
+                np.save(file, matrix)
+        yield len(batch)
 
 
 def differentiated(potential: Potential, frames: list[Atoms]) -> list[np.ndarray]:
@@ -163,40 +141,21 @@ def choose(
     known: dict[int, np.ndarray],
     pool: list[int],
     count: int,
-    rule: Rule,
     members: int,
     rng: np.random.Generator,
 ) -> list[int]:
-    """`count` of `pool` to label next: those of the largest `disagreement`, or random ones.
+    """`count` of `pool` to label next: those of the largest `disagreement` among `members` of a committee.
 
     `known` and `pool` are numbers of frames in `slopes`; of the known ones with their forces (3N,).
     """
-    if rule == "random":
-        return rng.choice(pool, count, replace=False).tolist()
-    members = committee([slopes[each] for each in known], list(known.values()), members, rng)
-    return sorted(pool, key=lambda each: -disagreement(slopes[each], members))[:count]
+    fits = committee([slopes[each] for each in known], list(known.values()), members, rng)
+    return sorted(pool, key=lambda each: -disagreement(slopes[each], fits))[:count]
 
 
 def rmse(slopes: list[np.ndarray], forces: list[np.ndarray], weights: np.ndarray) -> float:
     """Root mean square error of all force components in meV/A."""
     errors = [each @ weights - force for each, force in zip(slopes, forces, strict=True)]
     return float(1000 * np.sqrt(np.mean(np.concatenate(errors) ** 2)))
-
-
-def held_back(frames: list[Atoms], share: float, rng: np.random.Generator) -> tuple[list[int], list[int]]:
-    """Numbers of the frames to choose from, and of those to test on: a random `share` of the groups.
-
-    Raises ValueError if there are too few groups.
-    """
-    groups = sorted({dataset.group(atoms) for atoms in frames})
-    test = set(rng.permutation(groups)[: round(share * len(groups))].tolist())
-    if not 0 < len(test) < len(groups):
-        raise ValueError(
-            f"{len(frames)} frames form {len(groups)} groups, too few to hold some out: give frames that were made "
-            "independently a `seed` of their own in the comment line"
-        )
-    side = [dataset.group(atoms) in test for atoms in frames]
-    return [i for i, out in enumerate(side) if not out], [i for i, out in enumerate(side) if out]
 
 
 def gaussian_process(

@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from helpers import records
 
+INDEPENDENT = "give frames that were made independently a `seed` of their own in the comment line"
 SIDES = ("train", "validation", "test")
 WHERE_TO_WRITE = {
     "energy": "in the comment line, as energy=... in eV",
@@ -176,10 +177,24 @@ def split(frames: list[Atoms]) -> dict[str, list[Atoms]]:
         if not part:
             raise ValueError(
                 f"no frames are left for {name}: {len(frames)} frames form {len(side)} groups of {len(kinds)} "
-                "kinds. One kind needs three groups: give frames that were made "
-                "independently a `seed` of their own in the comment line"
+                f"kinds. One kind needs three groups: {INDEPENDENT}"
             )
     return parts
+
+
+def held_back(frames: list[Atoms], share: float, rng: np.random.Generator) -> tuple[list[int], list[int]]:
+    """Numbers of the frames to choose from, and of those to test on: a random `share` of the groups.
+
+    Raises ValueError if there are too few groups.
+    """
+    groups = sorted({group(atoms) for atoms in frames})
+    test = set(rng.permutation(groups)[: round(share * len(groups))].tolist())
+    if not 0 < len(test) < len(groups):
+        raise ValueError(
+            f"{len(frames)} frames form {len(groups)} groups, too few to hold some out: {INDEPENDENT}"
+        )
+    side = [group(atoms) in test for atoms in frames]
+    return [i for i, out in enumerate(side) if not out], [i for i, out in enumerate(side) if out]
 
 
 def close_pairs(frames: list[Atoms]) -> list[tuple[int, int, float, float]]:

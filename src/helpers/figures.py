@@ -567,6 +567,34 @@ def paired_modes(pairs: dict[str, list[PairedSet]], atoms: np.ndarray) -> Figure
     return figure
 
 
+def paired_weights(pairs: list[PairedSet], atoms: np.ndarray) -> Figure:
+    """Weight at `atoms` of each mode of DFT against frequency (THz), joined to that of its partner in the model."""
+    figure, axes = new(6.3, 3.2)
+    ends = np.array(
+        [
+            [
+                (each.frequency_THz, each.motion[atoms].sum()),
+                (each.partner_THz, each.partner_motion[atoms].sum()),
+            ]
+            for each in pairs
+        ]
+    )
+    certain = np.array([each.overlap > 0.5 for each in pairs])
+    axes.plot(*ends[certain].transpose(2, 1, 0), color="0.6", linewidth=1)
+    for column, (label, marker) in enumerate((("DFT", "o"), ("model", "D"))):
+        style = {"color": COLOURS[column], "markersize": 4, "linestyle": "none"}
+        axes.plot(*ends[certain, column].T, marker=marker, markerfacecolor="none", label=label, **style)
+        if not certain.all():
+            axes.plot(
+                *ends[~certain, column].T, marker="x", label=f"{label}, overlap below one half", **style
+            )
+    axes.set(xlabel="frequency (THz)", ylabel="weight at the defect")
+    axes.set_ylim(-0.02, 1.3 * ends[..., 1].max())
+    axes.legend(ncols=2)
+    per_cm_above(axes)
+    return figure
+
+
 def cells_and_alone(grid: np.ndarray, local: dict[str, np.ndarray]) -> Figure:
     """Local DOS (states/THz) on `grid` (THz) of each cell, and of the last entry, the infinite sheet.
 

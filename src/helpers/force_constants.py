@@ -6,8 +6,9 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -167,25 +168,44 @@ def compute_terms(layers: Layers, wanted: dict[int, Path]) -> None:
 
     Raises RuntimeError if a process fails; what is written by then stays.
     """
-    passes = -(-len(wanted) // AT_ONCE)
+    with tqdm(total=len(wanted), desc="Hessian", unit="atom", disable=len(wanted) < 10) as bar:
+        on_every_core(
+            lambda atoms: write_terms(layers, {atom: wanted[atom] for atom in atoms}),
+            list(wanted), AT_ONCE, wanted.values(), bar,
+        )  # fmt: skip
+
+
+def on_every_core(
+    write: Callable[[list[Any]], Iterable[int]],
+    tasks: list[Any],
+    at_once: int,
+    files: Collection[Path],
+    bar: tqdm,
+) -> None:
+    """`write` with a share of `tasks` in each of several processes, one a core, but `at_once` tasks or more in each.
+
+    It writes `files` and yields how many it has just written. Raises RuntimeError if a process fails; what is
+    written by then stays.
+    """
     # A fork of a process that has used a GPU, or could, cannot differentiate.
     forks = sys.platform == "linux" and not torch.cuda.is_available()
-    processes = min(cores(), passes) if forks else 1
-    bar = tqdm(total=len(wanted), desc="Hessian", unit="atom", disable=len(wanted) < 10)
-    with bar, single_thread():
-        if processes == 1:
-            for written in write_terms(layers, wanted):
+    processes = min(cores(), -(-len(tasks) // at_once)) if forks else 1
+    with single_thread():
+        if processes <= 1:
+            for written in write(tasks):
                 bar.update(written)
             return
-        shares = [dict(list(wanted.items())[i::processes]) for i in range(processes)]
         context = multiprocessing.get_context("fork")
-        running = [context.Process(target=exhaust, args=(layers, share), daemon=True) for share in shares]
+        running = [
+            context.Process(target=lambda share: list(write(share)), args=(tasks[i::processes],), daemon=True)
+            for i in range(processes)
+        ]
         try:
             for each in running:
                 each.start()
             while any(each.is_alive() for each in running):
                 multiprocessing.connection.wait([each.sentinel for each in running], timeout=0.5)
-                bar.update(sum(path.exists() for path in wanted.values()) - bar.n)
+                bar.update(sum(path.exists() for path in files) - bar.n)
         finally:
             for each in running:
                 each.terminate()
@@ -193,15 +213,9 @@ def compute_terms(layers: Layers, wanted: dict[int, Path]) -> None:
         failed = [each.exitcode for each in running if each.exitcode]
         if failed:
             raise RuntimeError(
-                f"a process that computes force constants ended with exit code {failed[0]} (-9: most likely for "
+                f"a process that computes with the model ended with exit code {failed[0]} (-9: most likely for "
                 "want of memory); what is finished is kept: run again, on fewer cores (taskset) if memory is short"
             )
-
-
-def exhaust(layers: Layers, wanted: dict[int, Path]) -> None:
-    """`write_terms` to its end."""
-    for _ in write_terms(layers, wanted):
-        pass
 
 
 def write_terms(layers: Layers, wanted: dict[int, Path]) -> Iterator[int]:

@@ -309,8 +309,12 @@ class Defect(DefectiveCell):
 
     @cached_property
     def inputs(self) -> dict[str, str]:
-        known = {path.name: records.sha256(path) for path in sorted(paths.MODELS.glob("*.json"))}
-        return super().inputs | known  # they say what a model was trained on
+        known = [
+            *sorted(paths.MODELS.glob("*.json")),  # they say what a model was trained on
+            paths.REFERENCE / "monolayer.json",
+            paths.REFERENCE / "vacancy_3x3.yaml.xz",
+        ]
+        return super().inputs | {path.name: records.sha256(path) for path in known}
 
 
 def as_list(value: Any) -> Any:

@@ -202,6 +202,7 @@ class PairedSet:
     partner_THz: float
     overlap: float  # 1 if the two sets span the same space
     motion: np.ndarray  # (n_atoms,) |e|^2 of the set, averaged over it
+    partner_motion: np.ndarray
 
 
 def pair_sets(gamma: GammaModes, other: GammaModes) -> list[PairedSet]:
@@ -223,13 +224,15 @@ def pair_sets(gamma: GammaModes, other: GammaModes) -> list[PairedSet]:
             [[(abs(one.conj().T @ two) ** 2).sum() / one.shape[1] for two in others] for one in vectors]
         )
         for i, j in zip(*linear_sum_assignment(-overlaps), strict=True):
-            motion = (abs(gamma.eigenvectors[:, :, mine[i]]) ** 2).sum(axis=1).mean(axis=1)
-            frequency, partner = gamma.frequencies[mine[i]].mean(), other.frequencies[theirs[j]].mean()
-            paired.append(
-                PairedSet(
-                    irrep, len(mine[i]), float(frequency), float(partner), float(overlaps[i, j]), motion
+            (frequency, motion), (partner, partner_motion) = (
+                (
+                    float(each.frequencies[members].mean()),
+                    (abs(each.eigenvectors[:, :, members]) ** 2).sum(axis=1).mean(axis=1),
                 )
+                for each, members in ((gamma, mine[i]), (other, theirs[j]))
             )
+            overlap = float(overlaps[i, j])
+            paired.append(PairedSet(irrep, len(mine[i]), frequency, partner, overlap, motion, partner_motion))
     return sorted(paired, key=lambda each: each.frequency_THz)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import importlib.metadata
 import io
 import json
 import logging
@@ -132,13 +133,22 @@ def read(content: bytes, path: Path, device: str) -> torch.nn.Module:
             warnings.simplefilter("ignore")
             network = torch.load(io.BytesIO(content), map_location=device, weights_only=False)
     except Exception as error:  # pickle raises whatever the damaged bytes happen to mean
-        raise ValueError(
-            f"model {path} cannot be loaded ({type(error).__name__}): it is truncated or not a model "
-            "written by mace_run_train; copy it again"
-        ) from error
+        needed, here = written_with(path), importlib.metadata.version("mace-torch")
+        why = "it is truncated or not a model written by mace_run_train; copy it again"
+        if needed not in (None, here):
+            why = f"it was written with mace-torch {needed}, and here is {here}: install {needed}, or train it anew"
+        raise ValueError(f"model {path} cannot be loaded ({type(error).__name__}): {why}") from error
     if not hasattr(network, "atomic_numbers") or not hasattr(network, "r_max"):
         raise ValueError(f"model {path} holds a {type(network).__name__}, not a MACE model")
     return network
+
+
+def written_with(path: Path) -> str | None:
+    """The version of mace-torch that the .json beside a model names; None without one."""
+    try:
+        return json.loads(path.with_suffix(".json").read_text())["versions"]["mace-torch"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def evaluate(potential: Potential, atoms: Atoms) -> dict[str, Any]:

@@ -120,13 +120,16 @@ def label_cell(task: tuple[list[tuple[int, Atoms]], Settings, Path]) -> list[str
     return failures
 
 
-def label(source: Path, target: Path, settings: Settings, processes: int = 1) -> list[str]:
+def label(
+    source: Path, target: Path, settings: Settings, processes: int = 1, parts: Path | None = None
+) -> list[str]:
     """Label the frames of `source` into `target`; a line for each that failed.
 
-    Frames that failed are left out; the next call tries them again.
+    Finished frames are kept in the folder `parts` (default: TARGET.parts), and found there. Frames that failed are
+    left out; the next call tries them again.
     """
     frames = ase.io.read(source, ":", format="extxyz")
-    parts = target.with_suffix(".parts")
+    parts = parts or target.with_suffix(".parts")
     parts.mkdir(parents=True, exist_ok=True)
     if target.exists():
         for atoms in dataset.read(target):

@@ -144,17 +144,17 @@ def largest(run: Run) -> int:
 
 
 def threads(run: Run) -> int:
-    """Cores worth giving it: below 9 x 9 two runs at a time are quicker than one on twice the cores."""
+    """Cores to give it: one below 9 x 9, where much of a run is no force constants and uses one core."""
     return 4 if isinstance(run, Training) or largest(run) >= 9 else 1
 
 
 def memory_MB(run: Run) -> int:
-    """Enough: 107 atoms (6 x 6) take 2.3 GiB on two cores and 1727 (24 x 24) 4.3; dense eigenvectors grow as n^4."""
+    """An estimate: 107 atoms (6 x 6) take 2.3 GiB on two cores and 1727 (24 x 24) 4.3; dense eigenvectors grow as n^4."""
     return 4000 + 500 * threads(run) + largest(run) ** 4 // 20
 
 
 def minutes(run: Run) -> int:
-    """Several times what two cores without a GPU take."""
+    """An estimate: several times what two cores without a GPU take."""
     if isinstance(run, Training):
         return {"smoke": 60, "small": 6 * 60, "thesis": 24 * 60}[run.profile]
     return 60 + largest(run) ** 2

@@ -1,0 +1,176 @@
+"""The report, read as a reader does: from a plain folder, in a browser, on a desk and on a phone."""
+
+import html
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import browser
+import pytest
+from playwright.sync_api import Browser, Page
+
+from helpers import parameters, paths, records
+
+sys.path.append(str(paths.ROOT / "workflow"))
+import interactive  # noqa: E402
+import publish  # noqa: E402
+
+RUN = parameters.Defect(supercell=3, mesh=6)  # as in test_jupyterlab, which may have run it already
+MADE_UP = {
+    "fine_resonances": [{"irrep": "E", "frequency_THz": 6.9, "width_THz": 0.01}] * 2,
+    "verdicts": {"holds": 1, "holds with a limit": 1, "does not hold": 0},
+    "within_10_percent": dict.fromkeys(["committee", "random"], {"labels": 16, "atoms": 300}),
+}
+CLAIM = {
+    "section": "4.4",
+    "statement": "a < b",
+    "verdict": "does not hold",
+    "numbers": ["to hold: x: 2 (< 1)"],
+}
+
+
+def made_up(step: str) -> dict[str, Any]:
+    """The part of result.json that the report reads, for a step that is not run here."""
+    results: dict[str, Any] = {"ledger": [CLAIM], "modes": []}
+    for _, _, place, _ in (row for row in publish.NUMBERS if row[1] == step):
+        *parents, last = place.split("/")
+        inner = results
+        for name in parents:
+            inner = inner.setdefault(name, {})
+        lines = {"per_cm_at_dft_geometry": 168.4, "dft_per_cm": 168.0}
+        inner[last] = lines if parents == ["gamma_modes"] else MADE_UP.get(place, 0.5)
+    return {"results": results, "revision": "none", "parameters": {"model": "wse2-small"}}
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its folder: of the committed notebooks and figures, and of a small run of 05."""
+    folder = tmp_path_factory.mktemp("results")
+    records.obtain(RUN)
+    runs = {step: folder / step / "tag" for step in parameters.default_runs()}
+    for step, run in runs.items():
+        run.mkdir(parents=True)
+        shutil.copy(paths.NOTEBOOKS / f"{step}.ipynb", run / "notebook.ipynb")
+        (run / "result.json").write_text(json.dumps(made_up(step)))
+    for source, name in publish.FIGURES.items():
+        step, picture = source.split("/")
+        shutil.copy(paths.FIGURES / f"{name}.png", runs[step] / f"{picture}.png")
+    for name in ("result.json", "phonopy_params.yaml.xz"):
+        shutil.copy(RUN.folder / name, runs[RUN.step])
+    subprocess.run(
+        [sys.executable, paths.ROOT / "workflow" / "report.py", folder / "report" / "index.html",
+         *(run / "notebook.ipynb" for run in runs.values())],
+        check=True,
+    )  # fmt: skip
+    return folder / "report"
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser.launched() as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(chromium: Browser, report: Path) -> Iterator[Page]:
+    """An empty page; at the end what it said on the console or asked for elsewhere is an error."""
+    opened, wrong = chromium.new_page(), []
+    opened.on("console", lambda said: said.type in ("error", "warning") and wrong.append(said.text))
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    known = (report.as_uri(), "data:", "blob:")
+    opened.on("request", lambda asked: asked.url.startswith(known) or wrong.append(asked.url))
+    opened.on("requestfailed", lambda asked: wrong.append(asked.url))
+    yield opened
+    opened.close()
+    assert wrong == []
+
+
+def test_ledger_and_numbers_are_those_of_the_results(report):
+    ledger, numbers = (html.unescape((report / name).read_text()) for name in ("ledger.html", "numbers.html"))
+    for text in (CLAIM["statement"], *CLAIM["numbers"], CLAIM["verdict"]):
+        assert f">{text}<" in ledger
+    results = {step: made_up(step) for step in parameters.default_runs()}
+    results[RUN.step] = json.loads((RUN.folder / "result.json").read_text())
+    for quantity, value, step in publish.numbers(results):
+        assert f'<td>{quantity}</td><td><b>{value}</b></td><td><a href="{step}.html">' in numbers
+    assert "vacancy_2x2" in numbers
+
+
+def test_formulas_are_drawn(report):
+    text = (report / "01_data.html").read_text()
+    assert r'<img alt="\Delta E' in text and "$" not in text.split("<main>")[1]
+
+
+@browser.needed
+@pytest.mark.parametrize("width", [1200, 390])
+def test_pages_are_whole_and_readable(page, report, width):
+    page.set_viewport_size({"width": width, "height": 844})
+    files = sorted(report.glob("*.html"))
+    assert len(files) == len(parameters.default_runs()) + 5
+    for file in files:
+        page.goto(file.as_uri())
+        assert page.evaluate(
+            "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+        ), file
+        pictures = page.evaluate("[...document.images].map(each => [each.naturalWidth, each.alt])")
+        assert all(natural > 0 and alt for natural, alt in pictures), file
+        for link in page.evaluate("[...document.links].map(each => each.href)"):
+            assert Path(link.removeprefix("file://")).is_file(), f"{file}: {link}"
+    page.goto((report / "figures.html").as_uri())
+    assert page.locator("img").count() >= len(publish.FIGURES)
+
+
+def places(page: Page) -> list[list[float]]:
+    """Where the atoms are on the screen, in pixels."""
+    return page.evaluate(
+        "[...document.querySelectorAll('#moving .points path')]"
+        ".map(each => each.getBoundingClientRect()).map(box => [box.x + box.width / 2, box.y + box.height / 2])"
+    )
+
+
+def moved(page: Page) -> int:
+    """How many atoms move by more than half a pixel in half a second."""
+    before = places(page)
+    page.wait_for_timeout(500)
+    after = places(page)
+    return sum(abs(x - u) + abs(y - v) > 0.5 for (x, y), (u, v) in zip(before, after, strict=True))
+
+
+@browser.needed
+def test_atoms_move_until_stopped(page, report):
+    page.goto((report / "vacancy.html").as_uri())
+    page.locator("#moving .points path").first.wait_for()
+    assert "exaggerated" in page.locator("figcaption").first.inner_text()
+    period = interactive.STEPS * interactive.PICTURE
+    page.wait_for_timeout(2 * period)  # it goes on by itself; a busy machine shows fewer pictures
+    assert max(moved(page) for _ in range(8)) > 3
+    page.locator("#moving .updatemenu-button", has_text="Stop").click()
+    assert 0 in (moved(page) for _ in range(30))
+    page.wait_for_timeout(period)
+    assert moved(page) == 0
+    page.locator("#moving .updatemenu-button", has_text="Play").click()
+    assert max(moved(page) for _ in range(8)) > 3
+
+
+@browser.needed
+def test_bands_say_what_one_points_at(page, report):
+    page.goto((report / "vacancy.html").as_uri())
+    page.locator("#bands .scatterlayer").wait_for()
+    page.locator("#bands").scroll_into_view_if_needed()
+    x, y, frequency = page.evaluate("""() => {
+        const plot = document.getElementById("bands"), box = plot.getBoundingClientRect();
+        const {xaxis, yaxis} = plot._fullLayout, trace = plot._fullData[0], point = 10;
+        return [box.x + xaxis._offset + xaxis.l2p(trace.x[point]),
+                box.y + yaxis._offset + yaxis.l2p(trace.y[point]), trace.y[point]];
+    }""")
+    page.mouse.move(x, y)
+    label = page.locator("#bands .hoverlayer .hovertext")
+    label.wait_for()
+    text = label.text_content()
+    assert f"{frequency:.2f} THz" in text
+    for part in ("cm⁻¹", "q = (", "weight at the vacancy"):
+        assert part in text

@@ -1,0 +1,69 @@
+"""Names every committed notebook, figure and number that no longer follows from the code and the data.
+
+`make check-stale` and `make test` call it; `make publish` renews what it names. Exit code 1 if there is any.
+"""
+
+import json
+import sys
+
+import publish
+
+from helpers import parameters, paths, records
+
+
+def stale() -> list[str]:
+    """A line for each thing that is stale: what it is, and why."""
+    runs, found = parameters.default_runs(), []
+    published = json.loads(publish.RECORD.read_text())
+
+    def since(origin: dict[str, str], run: parameters.Run) -> str | None:
+        """What has changed since a thing was made of a run."""
+        if origin.get("key") != run.key:
+            return "parameters, inputs or helpers have changed"
+        if origin.get("drawing") != records.drawing(run.step):
+            return "the notebook's words or helpers.figures have changed"
+        return None
+
+    for step, run in runs.items():
+        notebook, origin = paths.NOTEBOOKS / f"{step}.ipynb", published["notebooks"].get(step, {})
+        why = since(origin, run)
+        if why is None and origin["sha256"] != records.sha256(notebook):
+            why = "it is not the file that was published: its outputs were edited or lost"
+        if why:
+            found.append(f"notebooks/{notebook.name}: {why}")
+    for source, name in publish.FIGURES.items():
+        sidecar = paths.FIGURES / f"{name}.json"
+        if not sidecar.is_file():
+            found.append(f"figures/{name}: not published")
+            continue
+        origin = json.loads(sidecar.read_text())
+        why = since(origin, runs[source.split("/")[0]])
+        if why is None and any(
+            not (paths.FIGURES / file).is_file() or records.sha256(paths.FIGURES / file) != checksum
+            for file, checksum in origin["sha256"].items()
+        ):
+            why = "it is not the file that was published"
+        if why:
+            found.append(f"figures/{name}: {why}")
+    known = {f"{name}{suffix}" for name in publish.FIGURES.values() for suffix in (".json", ".png", ".pdf")}
+    found += [
+        f"figures/{path.name}: no notebook makes it"
+        for path in sorted(paths.FIGURES.iterdir())
+        if path.name not in known | {publish.RECORD.name}
+    ]
+    numbers = published["numbers"]
+    for line in publish.in_readme().splitlines()[2:]:
+        label, value, step = (text.strip() for text in line.strip("|").split("|"))
+        if numbers.get(label) != [value, step]:
+            found.append(
+                f"README.md, {label}: {value}, but the run gave {numbers.get(label, ['nothing'])[0]}"
+            )
+        elif why := since(published["notebooks"][step], runs[step]):
+            found.append(f"README.md, {label}: {why}")
+    return found
+
+
+if __name__ == "__main__":
+    names = stale()
+    print("\n".join([*names, "`make publish` renews them"]) if names else "nothing is stale")
+    sys.exit(bool(names))
