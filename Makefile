@@ -1,4 +1,5 @@
 # make          sets up .venv, runs every notebook with its defaults, writes results/report/index.html
+# make sweep    the runs of a file: make sweep SWEEP=params/smoke.yaml; without a name the cells of the thesis
 # make test     style, pytest, and every notebook against its committed output
 # make check-stale   names committed notebooks, figures and numbers that no longer follow from the code
 # make crate    packs the default run with its origins as an RO-Crate, results/crate.zip
@@ -6,6 +7,7 @@
 # make publish  renews what is committed of the default run: notebooks, figures, README's numbers
 
 PYTHON ?= python3
+SWEEP ?= params/thesis.yaml
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
@@ -14,10 +16,14 @@ ifneq ($(shell test -x .venv/bin/python && cat .venv/ready 2>/dev/null),$(realpa
 .PHONY: .venv/ready
 endif
 
-.PHONY: all test check-stale crate lock publish
+.PHONY: all sweep test check-stale crate lock publish
 all: .venv/ready
-	@.venv/bin/python -m snakemake --quiet progress rules host reason --cores all --nolock --rerun-incomplete --rerun-triggers params
+	@.venv/bin/python -m snakemake --quiet progress rules host reason --workflow-profile none --cores all --nolock --rerun-incomplete --rerun-triggers params
 	@echo "The report is results/report/index.html"
+
+sweep: .venv/ready
+	@.venv/bin/python -m snakemake sweep --config sweep=$(SWEEP) --quiet progress rules host reason
+	@echo "The results are in results/"
 
 test: .venv/ready
 	@sh workflow/test_tools.sh

@@ -1,35 +1,63 @@
-"""The one graph of steps: every notebook with its defaults, then the report. `make` runs it.
+"""The one graph of steps: every notebook with its defaults, then the report (`make` runs it); or a sweep.
 
 A step is run again when its key (parameters, inputs, helpers), its notebook or the drawing changed.
 """
 
+import functools
 import hashlib
 import os
+import shlex
 import sys
 from pathlib import Path
 
-from helpers import parameters, paths, records
+import yaml
 
-if "--quiet" in sys.argv:
+from helpers import parameters, paths, records, sweeps
+
+SWEEP = config.get("sweep")
+if "sweep" in sys.argv and not SWEEP:
+    sys.exit("A sweep of what? Name a file: snakemake sweep --config sweep=params/thesis.yaml")
+
+QUIET = "--quiet" in sys.argv  # as `make` calls; other calls may only look
+if QUIET:
     logger.setLevel("ERROR")
-
-
-RUNS = parameters.default_runs()
 
 
 workdir: paths.ROOT
 
 
-FOLDERS = {run.step: Path(os.path.relpath(run.folder, paths.ROOT)) for run in RUNS.values()}
-EXECUTED = {step: folder / "notebook.ipynb" for step, folder in FOLDERS.items()}
-REPORT = Path(os.path.relpath(paths.RESULTS / "report", paths.ROOT))
+# The same code is in every run's key, and parsing it again for each takes a second.
+records.imported_helpers = functools.cache(records.imported_helpers)
+try:
+    chosen = sweeps.read(Path(SWEEP)) if SWEEP else list(parameters.default_runs().values())
+except ValueError as error:
+    sys.exit(f"{SWEEP}: {error}")
+RUNS = {(run.step, run.tag): run for run in chosen}
+STEPS = sorted({step for step, _ in RUNS})
+RESULTS = Path(os.path.relpath(paths.RESULTS, paths.ROOT))
+REPORT = RESULTS / "report"
 
 
-# An executed notebook without a valid result (of another key, or damaged) does not count.
-if "--quiet" in sys.argv:  # as `make` calls; other calls may only look
+def name(run):
+    """Of its folder in results/, in a sweep; without one there is one run of each step."""
+    return f"{run.step}/{run.tag}" if SWEEP else run.step
+
+
+def log_of(run):
+    return RESULTS / "logs" / f"{name(run)}.txt"
+
+
+def executed(run):
+    return RESULTS / run.step / run.tag / "notebook.ipynb"
+
+
+# An executed notebook without a valid result (of another key, or damaged) does not count. Jobs on
+# a cluster read this file too, and there others are at work.
+if (QUIET or SWEEP) and workflow.is_main_process and not workflow.dryrun:
     for run in RUNS.values():
         if records.load(run) is None:
-            (paths.ROOT / EXECUTED[run.step]).unlink(missing_ok=True)
+            (paths.ROOT / executed(run)).unlink(missing_ok=True)
+            (paths.ROOT / log_of(run)).unlink(missing_ok=True)
 
 
 def logged(command):
@@ -41,64 +69,109 @@ def logged(command):
     )
 
 
-def label(number, step):
-    return f"[{number}/{len(RUNS) + 1}] {step}"
+def of(step, what):
+    """For a rule of `step`: `what` of the run that its wildcards mean."""
+    tag = next(run.tag for run in RUNS.values() if run.step == step)
+    return lambda wildcards: what(RUNS[step, getattr(wildcards, "tag", tag)])
+
+
+def label(run):
+    return f"[{list(RUNS.values()).index(run) + 1}/{len(RUNS) + (not SWEEP)}] {name(run)}"
+
+
+def before(run):
+    """Executed notebooks that it needs, or whose work it would do again."""
+    earlier = [*run.needed, *(sweeps.cells(run) if SWEEP else [])]
+    return [executed(RUNS[each.step, each.tag]) for each in earlier]
+
+
+def arguments(run):
+    """What papermill is told, on one line. Not a `param`: the device does not make a result another."""
+    given = sweeps.given(run)
+    line = yaml.safe_dump(given, default_flow_style=True, width=float("inf")).strip()
+    return f"-y {shlex.quote(line)}" if given else ""
 
 
 onstart:
     # From here on a step that fails speaks for itself.
-    if "--quiet" in sys.argv:
+    if QUIET:
         logger.setLevel("CRITICAL")
 
 
-rule all:
-    default_target: True
-    input:
-        EXECUTED.values(),
-        [folder / "result.json" for folder in FOLDERS.values()],
-        REPORT / "index.html",
+onerror:
+    for run in RUNS.values():
+        if log_of(run).exists() and records.load(run) is None:
+            print(f"{name(run)} {sweeps.failure(run, log_of(run).read_text())}. See {log_of(run)}", file=sys.stderr)
 
 
-for number, run in enumerate(RUNS.values(), start=1):
+RESULTS_OF_ALL = [executed(run).with_name(file) for run in RUNS.values() for file in ("notebook.ipynb", "result.json")]
+
+if SWEEP:
+
+    rule sweep:
+        default_target: True
+        input:
+            RESULTS_OF_ALL,
+
+else:
+
+    rule all:
+        default_target: True
+        input:
+            RESULTS_OF_ALL,
+            REPORT / "index.html",
+
+
+for step in STEPS:
+    tag = "{tag}" if SWEEP else next(run.tag for run in RUNS.values() if run.step == step)
 
     rule:
         name:
-            run.step
+            step
         input:
-            [EXECUTED[needed.step] for needed in run.needed],
+            of(step, before),
             # `ancient`: not the file's time but its words decide, see params.
-            notebook=ancient(f"notebooks/{run.step}.ipynb"),
+            notebook=ancient(f"notebooks/{step}.ipynb"),
         output:
-            notebook=EXECUTED[run.step],
-            result=update(FOLDERS[run.step] / "result.json"),
+            notebook=RESULTS / step / tag / "notebook.ipynb",
+            result=update(RESULTS / step / tag / "result.json"),
         log:
-            REPORT.parent / "logs" / f"{run.step}.txt",
+            RESULTS / "logs" / (f"{step}/{tag}.txt" if SWEEP else f"{step}.txt"),
         params:
-            key=run.key,
-            notebook=records.drawing(run.step),
+            key=of(step, lambda run: run.key),
+            notebook=records.drawing(step),
+        threads: of(step, sweeps.threads) if SWEEP else 1
         resources:
-            label=label(number, run.step),
+            label=of(step, label),
+            arguments=of(step, arguments),
+            mem_mb=of(step, sweeps.memory_MB),
+            runtime=of(step, sweeps.minutes),
+            gpu=of(step, sweeps.gpus),
         shell:
             logged(
-                "{sys.executable:q} -m papermill -k python3 --no-progress-bar "
+                ("{sys.executable:q} workflow/on_cores.py {threads} " if SWEEP else "")
+                + "{sys.executable:q} -m papermill -k python3 --no-progress-bar {resources.arguments} "
                 "{input.notebook:q} {output.notebook:q}"
             )
 
 
-rule report:
-    input:
-        EXECUTED.values(),
-    output:
-        REPORT / "index.html",
-    log:
-        REPORT.parent / "logs" / "report.txt",
-    params:
-        steps=[(run.key, records.drawing(run.step)) for run in RUNS.values()],
-        # Of the whole folder: report.py shares captions, numbers and figures with others in it.
-        code=hashlib.sha256(
-            b"".join(path.read_bytes() for path in sorted((paths.ROOT / "workflow").glob("*.py")))
-        ).hexdigest()[:16],
-    resources:
-        label=label(len(RUNS) + 1, "report"),
-    shell:
-        logged("{sys.executable:q} workflow/report.py {output:q} {input:q}")
+if not SWEEP:
+
+    rule report:
+        localrule: True
+        input:
+            [executed(run) for run in RUNS.values()],
+        output:
+            REPORT / "index.html",
+        log:
+            REPORT.parent / "logs" / "report.txt",
+        params:
+            steps=[(run.key, records.drawing(run.step)) for run in RUNS.values()],
+            # Of the whole folder: report.py shares captions, numbers and figures with others in it.
+            code=hashlib.sha256(
+                b"".join(path.read_bytes() for path in sorted((paths.ROOT / "workflow").glob("*.py")))
+            ).hexdigest()[:16],
+        resources:
+            label=f"[{len(RUNS) + 1}/{len(RUNS) + 1}] report",
+        shell:
+            logged("{sys.executable:q} workflow/report.py {output:q} {input:q}")

@@ -1,0 +1,87 @@
+"""A sweep on Slurm, one node of it on this machine, against the same sweep without it."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from helpers import paths, sweeps
+
+MISSING = [tool for tool in ("munged", "slurmctld", "slurmd", "sbatch") if not shutil.which(tool)]
+
+
+@pytest.fixture
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment in which Slurm's commands reach the node."""
+    if MISSING:
+        pytest.skip(f"{', '.join(MISSING)} not installed (on Debian the packages slurm-wlm and munge)")
+    if os.getuid():
+        pytest.skip("only root can start Slurm's daemons")
+    folder = tmp_path_factory.mktemp("slurm")
+    with socket.socket() as one, socket.socket() as other:
+        # Two ports, one after the other, that nobody has.
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+        other.bind(("127.0.0.1", port + 1))
+    with subprocess.Popen(
+        ["sh", Path(__file__).with_name("slurm.sh"), folder, str(port)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as node:  # fmt: skip
+        if node.stdout.readline() != "ready\n":
+            node.stdin.close()
+            logs = "\n".join(path.read_text()[-300:] for path in folder.glob("*.log"))
+            pytest.skip(f"Slurm does not start here: {node.stderr.read()}\n{logs}")
+        path = f"{folder / 'bin'}:{os.environ['PATH']}"
+        yield os.environ | {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": path}
+
+
+def results(folder: Path, runs: list) -> list[dict]:
+    return [
+        json.loads((folder / run.folder.relative_to(paths.RESULTS) / "result.json").read_text())
+        for run in runs
+    ]
+
+
+def test_a_killed_job_is_run_again_and_the_numbers_are_those_of_a_local_run(slurm, tmp_path):
+    file = tmp_path / "sweep.yaml"
+    file.write_text("{supercells: [4, 5], defects: [pristine]}")
+    command = [sys.executable, "-m", "snakemake", "sweep", "--config", f"sweep={file}"]
+    there, here = tmp_path / "slurm", tmp_path / "local"
+    quick = ["--latency-wait", "10", "--slurm-init-seconds-before-status-checks", "2"]
+    plain = ["--slurm-no-account", "--slurm-status-command", "squeue"]  # this Slurm keeps no accounts
+    with subprocess.Popen(
+        [*command, "--profile", "workflow/profiles/slurm", *quick, *plain, "--slurm-logdir", tmp_path / "logs"],
+        cwd=paths.ROOT, env=slurm | {"WSE2_RESULTS": str(there)},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as process:  # fmt: skip
+        # Not before a notebook is being executed.
+        logs, deadline = there / "logs" / "04_pristine", time.monotonic() + 300
+        while process.poll() is None and time.monotonic() < deadline:
+            if any("Executing" in log.read_text() for log in logs.glob("*.txt")):
+                break
+            time.sleep(0.2)
+        running = subprocess.check_output(
+            ["squeue", "--noheader", "--format=%i", "--states=R"], env=slurm, text=True
+        ).split()
+        subprocess.run(["scancel", "--signal=KILL", "--full", running[0]], env=slurm, check=True)
+        screen = process.communicate()[0]
+    assert process.returncode == 0, screen
+    assert "Trying to restart job" in screen
+    assert screen.count("has been submitted with SLURM jobid") == 3
+    subprocess.run(
+        command, cwd=paths.ROOT, env=os.environ | {"WSE2_RESULTS": str(here)}, check=True, capture_output=True
+    )
+    for one, other in zip(*(results(folder, sweeps.read(file)) for folder in (there, here)), strict=True):
+        assert one["key"] == other["key"]
+        for irrep, mode in one["results"]["gamma_modes"].items():
+            assert mode["per_cm"] == pytest.approx(other["results"]["gamma_modes"][irrep]["per_cm"], abs=1e-6)
+        assert one["results"]["lattice_constant_A"] == pytest.approx(
+            other["results"]["lattice_constant_A"], abs=1e-9
+        )
