@@ -14,6 +14,7 @@ if FIRST:
     os.environ["WSE2_RESULTS"] = tempfile.mkdtemp(prefix="wse2-results-")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Progress bars and libraries' remarks on stderr are no results.
     for notebook in {item.parent for item in items if isinstance(item, IPyNbCell)}:

@@ -95,7 +95,7 @@ def test_ledger_and_numbers_are_those_of_the_results(report):
         assert f">{text}<" in ledger
     results = {step: made_up(step) for step in parameters.default_runs()}
     results[RUN.step] = json.loads((RUN.folder / "result.json").read_text())
-    for quantity, value, step in publish.numbers(results):
+    for quantity, (value, step) in publish.numbers(results).items():
         assert f'<td>{quantity}</td><td><b>{value}</b></td><td><a href="{step}.html">' in numbers
     assert "vacancy_2x2" in numbers
 
