@@ -1,7 +1,7 @@
 # make          sets up .venv, runs every notebook with its defaults, writes results/report/index.html
 # make sweep    the runs of a file: make sweep SWEEP=params/smoke.yaml; without a name the cells of the thesis
 # make test     style, pytest, and every notebook against its committed output
-# make check-stale   names committed notebooks, figures and numbers that no longer follow from the code
+# make check-stale   names notebooks, figures and numbers of README that no longer follow from the code
 # make crate    packs the default run with its origins as an RO-Crate, results/crate.zip
 # make lock     renews requirements.lock and environment.yml from pyproject.toml
 # make publish  renews what is committed of the default run: notebooks, figures, README's numbers
@@ -30,7 +30,7 @@ test: .venv/ready
 	.venv/bin/python -m ruff check src tests workflow benchmarks
 	.venv/bin/python -m ruff format --check src tests workflow benchmarks
 	.venv/bin/python workflow/check_stale.py
-	.venv/bin/python -m pytest -n 2 --dist loadgroup
+	.venv/bin/python -m pytest -n 2
 
 check-stale: .venv/ready
 	.venv/bin/python workflow/check_stale.py

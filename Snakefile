@@ -53,7 +53,8 @@ def executed(run):
 
 # An executed notebook without a valid result (of another key, or damaged) does not count. Jobs on
 # a cluster read this file too, and there others are at work.
-if (QUIET or SWEEP) and workflow.is_main_process and not workflow.dryrun:
+LOOKS = workflow.dryrun or workflow.executor_plugin is None  # no executor: --summary, --dag and the like
+if (QUIET or SWEEP and not LOOKS) and workflow.is_main_process and not workflow.dryrun:
     for run in RUNS.values():
         if records.load(run) is None:
             (paths.ROOT / executed(run)).unlink(missing_ok=True)

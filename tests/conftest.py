@@ -6,6 +6,8 @@ import tempfile
 
 import pytest
 from nbval.plugin import IPyNbCell
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 # Set before the first import of helpers.paths; the kernels of the notebooks inherit it, and so do the other
 # processes of pytest -n, which share it.
@@ -14,15 +16,22 @@ if FIRST:
     os.environ["WSE2_RESULTS"] = tempfile.mkdtemp(prefix="wse2-results-")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Progress bars and libraries' remarks on stderr are no results.
     for notebook in {item.parent for item in items if isinstance(item, IPyNbCell)}:
         notebook.skip_compare += ("stderr",)
-    # A file is run by one process, and the notebooks by one too, for each needs what an earlier one has found.
-    for item in items:
-        group = "notebooks" if isinstance(item, IPyNbCell) else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+
+
+class ByFile(LoadScopeScheduling):
+    """A file is run by one process, and the notebooks by one too, for each needs what an earlier one has found."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "notebooks" if nodeid.startswith("notebooks/") else nodeid.split("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    # The marks of `--dist loadgroup` have no effect on node ids of pytest 9.2.
+    return ByFile(config, log)
 
 
 def pytest_unconfigure() -> None:

@@ -47,12 +47,13 @@ def address(tmp_path: Path) -> Iterator[str]:
         )  # fmt: skip
     try:
         # It takes a free port and writes down which.
+        deadline = time.monotonic() + 60
         while not (
             started := [
                 path for path in (tmp_path / "runtime").glob("jpserver-*.json") if path.stat().st_size
             ]
         ):
-            assert server.poll() is None, log.read_text()
+            assert server.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.1)
         port = json.loads(started[0].read_text())["port"]
         yield f"http://127.0.0.1:{port}/lab/tree/05_defect.ipynb?token={token}"

@@ -21,7 +21,10 @@ def test_the_citation_is_of_this_version():
         assert citation[field]
 
 
-def test_a_crate_holds_what_was_run_on_what_and_what_came_out(tmp_path):
+def test_a_crate_holds_what_was_run_on_what_and_what_came_out(tmp_path, monkeypatch):
+    # Of its own: the folder of all tests has results of nbval, which leaves no executed notebook.
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    monkeypatch.setenv("WSE2_RESULTS", str(tmp_path))
     run = parameters.Data()
     records.obtain(run)
     crate.build({run.step: run}, tmp_path / "crate.zip")

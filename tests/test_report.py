@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import browser
+import interactive
+import publish
 import pytest
 from playwright.sync_api import Browser, Page
 
 from helpers import parameters, paths, records
 
-sys.path.append(str(paths.ROOT / "workflow"))
-import interactive  # noqa: E402
-import publish  # noqa: E402
-
-RUN = parameters.Defect(supercell=3, mesh=6)  # as in test_jupyterlab, which may have run it already
+RUN = parameters.Defect(supercell=3, mesh=6)
 MADE_UP = {
     "fine_resonances": [{"irrep": "E", "frequency_THz": 6.9, "width_THz": 0.01}] * 2,
     "verdicts": {"holds": 1, "holds with a limit": 1, "does not hold": 0},

@@ -70,8 +70,15 @@ def test_a_killed_job_is_run_again_and_the_numbers_are_those_of_a_local_run(slur
         running = subprocess.check_output(
             ["squeue", "--noheader", "--format=%i", "--states=R"], env=slurm, text=True
         ).split()
-        subprocess.run(["scancel", "--signal=KILL", "--full", running[0]], env=slurm, check=True)
-        screen = process.communicate()[0]
+        if running:
+            subprocess.run(["scancel", "--signal=KILL", "--full", running[0]], env=slurm, check=True)
+        else:
+            process.terminate()
+        try:
+            screen = process.communicate(timeout=600)[0]
+        finally:
+            process.kill()
+        assert running, screen
     assert process.returncode == 0, screen
     assert "Trying to restart job" in screen
     assert screen.count("has been submitted with SLURM jobid") == 3

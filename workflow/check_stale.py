@@ -1,4 +1,4 @@
-"""Names every committed notebook, figure and number that no longer follows from the code and the data.
+"""Names what of the notebooks, figures/ and README's table no longer follows from the code and the data.
 
 `make check-stale` and `make test` call it; `make publish` renews what it names. Exit code 1 if there is any.
 """
@@ -51,15 +51,19 @@ def stale() -> list[str]:
         for path in sorted(paths.FIGURES.iterdir())
         if path.name not in known | {publish.RECORD.name}
     ]
-    numbers = published["numbers"]
+    numbers, shown = published["numbers"], []
     for line in publish.in_readme().splitlines()[2:]:
         label, value, step = (text.strip() for text in line.strip("|").split("|"))
+        shown.append(label)
         if numbers.get(label) != [value, step]:
             found.append(
                 f"README.md, {label}: {value}, but the run gave {numbers.get(label, ['nothing'])[0]}"
             )
         elif why := since(published["notebooks"][step], runs[step]):
             found.append(f"README.md, {label}: {why}")
+    asked = [label for label, *_ in publish.NUMBERS]
+    found += [f"README.md, {label}: not published" for label in asked if label not in shown]
+    found += [f"README.md, {label}: no longer asked for" for label in shown if label not in asked]
     return found
 
 

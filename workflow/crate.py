@@ -31,12 +31,13 @@ def build(runs: dict[str, parameters.Run], target: Path) -> None:
         "Machine-learned force fields for defective WSe2: notebooks as executed, and their results"
     )
     crate.license = "MIT (code), CC-BY-4.0 (data, models, figures)"
-    workflow = crate.add_workflow(paths.ROOT / "Snakefile", "Snakefile", main=True, lang="snakemake")
-    workflow["version"] = records.revision() or "unknown"
-    for name in ("README.md", "LICENSE", "CITATION.cff", "pyproject.toml", "requirements.lock"):
+    crate.add_workflow(paths.ROOT / "Snakefile", "Snakefile", main=True, lang="snakemake")
+    code = ["README.md", "LICENSE", "CITATION.cff", "Makefile", "pyproject.toml", "requirements.lock"]
+    code += ["data/README.md", "data/models/README.md"]
+    for pattern in ("src/helpers/*.py", "workflow/*.py", "workflow/*.sh", "params/*.yaml"):
+        code += [str(path.relative_to(paths.ROOT)) for path in sorted(paths.ROOT.glob(pattern))]
+    for name in code:
         add_file(crate, paths.ROOT / name, name)
-    for helper in sorted((paths.ROOT / "src" / "helpers").glob("*.py")):
-        add_file(crate, helper, f"src/helpers/{helper.name}")
     inputs = {records.sha256(path): path for path in sorted(paths.DATA.rglob("*")) if path.is_file()}
     for step, run in runs.items():
         publish.result(run)

@@ -157,7 +157,11 @@ def of_vacancy(changes: dict[str, Any], log: Path) -> dict[str, Any]:
 
 
 def of_atom(symbol: str, changes: dict[str, Any], log: Path) -> dict[str, float]:
-    """Energies in eV (extrapolated to no smearing, and free) and moment of an atom in a box without symmetry, 10 A and more."""
+    """Energies in eV and moment of an atom in a box without symmetry, 10 A and more.
+
+    `energy_eV` is GPAW's mean of the energies with and without the entropy, which for an open shell, whose entropy is
+    that of equal occupations at any smearing, is not the one without smearing: that is 2 energy - free energy.
+    """
     box = changes.get("box", 10.0)
     atom = Atoms(symbol, cell=(box, box + 0.5, box + 1), pbc=True)
     atom.center()

@@ -13,7 +13,7 @@ wanted, command = int(sys.argv[1]), sys.argv[2:]
 if hasattr(os, "sched_setaffinity"):  # not on macOS
     folder = Path(tempfile.gettempdir()) / f"wse2-cores-{os.getuid()}"
     folder.mkdir(exist_ok=True)
-    claimed = []
+    claimed, locks = [], []
     for core in sorted(os.sched_getaffinity(0)):
         if len(claimed) == wanted:
             break
@@ -24,7 +24,11 @@ if hasattr(os, "sched_setaffinity"):  # not on macOS
             os.close(lock)
         else:
             claimed.append(core)
+            locks.append(lock)
             os.set_inheritable(lock, True)  # freed when COMMAND ends, however it ends
     if len(claimed) == wanted:
         os.sched_setaffinity(0, claimed)
+    else:
+        for lock in locks:
+            os.close(lock)
 os.execvp(command[0], command)

@@ -79,7 +79,7 @@ NUMBERS = [
     ("W–W distance at the vacancy", "05_defect", "relaxation/after_A", "{:.2f} Å"),
     ("Local states that lie elsewhere within 4 Å of the empty site", "06_radial_dos", "share_elsewhere/0 to 4 Å", "{:.0%}"),
     ("Local states that lie elsewhere 7 to 10 Å away", "06_radial_dos", "share_elsewhere/7 to 10 Å", "{:.0%}"),
-    ("Weights at a 3×3 vacancy, model against DFT, root mean square", "05_defect", "against_dft/weight_rms", "{:.2f}"),
+    ("Weights at a 3×3 vacancy (even: 0.15), model against DFT, root mean square", "05_defect", "against_dft", "{0[weight_rms]:.2f} ({0[pairs]} of {0[sets]} sets)"),
     ("Inequivalent atoms of V_Se in 6×6", "05_defect", "inequivalent_atoms", "{}"),
     ("Candidates for localised modes in 6×6", "05_defect", "localised_frequencies", "{}"),
     ("Local states that lie elsewhere in 12×12 than in 6×6", "07_comparison", "local_elsewhere", "{:.1%}"),

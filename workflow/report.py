@@ -257,7 +257,7 @@ vacancy. Grey: bonds at rest. <b>The motion is exaggerated</b>: the atom that mo
 “enlarged”. A period takes {interactive.STEPS * interactive.PICTURE / 1000:.1f} s here,
 {1 / first.frequency_THz:.2f} ps in truth for the first mode. Of a pair of E modes one is shown.</figcaption></figure>
 {table(rows, head, range(1, 6))}
-<p class="note">Weight: the part of the motion at the vacancy. Atoms: how many take part, participation ratio × number of
+<p class="note">Weight: the share of the mode's kinetic energy that the outlined atoms have. Atoms: how many take part, participation ratio × number of
 atoms. One cell has candidates only. What they become in cells of up to 30,000 atoms is the last column, from
 <a href="08_dilute_limit.html">08_dilute_limit</a>: a resonance spreads over more and more modes as the cell grows.</p>
 <h2>Bands to point at</h2>
@@ -292,7 +292,7 @@ def numbers_page(results: dict[str, dict[str, Any]]) -> str:
 <p>Of the default run, each from the notebook named beside it. README has the same table.</p>
 {stacked(measured, ["quantity", "value", "notebook"])}
 <h2>Errors of {html.escape(model)} by kind of cell</h2>
-<p>Against DFT: root mean square, in brackets mean absolute. Frames of <i>test</i> were kept from training, those of <i>validation</i> chose when to stop it. All are
+<p>Against DFT: root mean square, in brackets mean absolute. Frames of <i>test</i> were kept from training, those of <i>validation</i> steered the training. All are
 of the same few kinds of cell as what it was trained on, and there are few: the errors tell of such cells alone.</p>
 {table(rows, head, range(2, 6))}
 {picture("03_evaluation/parity")}
