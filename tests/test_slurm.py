@@ -50,8 +50,7 @@ def results(folder: Path, runs: list) -> list[dict]:
 
 
 def test_a_killed_job_is_run_again_and_the_numbers_are_those_of_a_local_run(slurm, tmp_path):
-    file = tmp_path / "sweep.yaml"
-    file.write_text("{supercells: [4, 5], defects: [pristine]}")
+    file = paths.ROOT / "params" / "smoke.yaml"
     command = [sys.executable, "-m", "snakemake", "sweep", "--config", f"sweep={file}"]
     there, here = tmp_path / "slurm", tmp_path / "local"
     quick = ["--latency-wait", "10", "--slurm-init-seconds-before-status-checks", "2"]
@@ -62,9 +61,9 @@ def test_a_killed_job_is_run_again_and_the_numbers_are_those_of_a_local_run(slur
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     ) as process:  # fmt: skip
         # Not before a notebook is being executed.
-        logs, deadline = there / "logs" / "04_pristine", time.monotonic() + 300
+        logs, deadline = there / "logs", time.monotonic() + 300
         while process.poll() is None and time.monotonic() < deadline:
-            if any("Executing" in log.read_text() for log in logs.glob("*.txt")):
+            if any("Executing" in log.read_text() for log in logs.glob("*/*.txt")):
                 break
             time.sleep(0.2)
         running = subprocess.check_output(
@@ -81,14 +80,18 @@ def test_a_killed_job_is_run_again_and_the_numbers_are_those_of_a_local_run(slur
         assert running, screen
     assert process.returncode == 0, screen
     assert "Trying to restart job" in screen
-    assert screen.count("has been submitted with SLURM jobid") == 3
+    assert screen.count("has been submitted with SLURM jobid") == 4
     subprocess.run(
         command, cwd=paths.ROOT, env=os.environ | {"WSE2_RESULTS": str(here)}, check=True, capture_output=True
     )
-    for one, other in zip(*(results(folder, sweeps.read(file)) for folder in (there, here)), strict=True):
-        assert one["key"] == other["key"]
-        for irrep, mode in one["results"]["gamma_modes"].items():
-            assert mode["per_cm"] == pytest.approx(other["results"]["gamma_modes"][irrep]["per_cm"], abs=1e-6)
-        assert one["results"]["lattice_constant_A"] == pytest.approx(
-            other["results"]["lattice_constant_A"], abs=1e-9
-        )
+    of_slurm, of_here = (
+        {each["step"]: each for each in results(folder, sweeps.read(file))} for folder in (there, here)
+    )
+    assert list(of_slurm) == ["04_pristine", "05_defect", "06_radial_dos"]
+    assert all(each["key"] == of_here[step]["key"] for step, each in of_slurm.items())
+    (sheet, vacancy), (sheet_here, vacancy_here) = (
+        [each[step]["results"] for step in ("04_pristine", "05_defect")] for each in (of_slurm, of_here)
+    )
+    for irrep, mode in sheet["gamma_modes"].items():
+        assert mode["per_cm"] == pytest.approx(sheet_here["gamma_modes"][irrep]["per_cm"], abs=1e-6)
+    assert vacancy["localised_frequencies"] == vacancy_here["localised_frequencies"]
