@@ -145,6 +145,18 @@ def test_one_wrong_energy_is_found_and_frames_far_apart_are_not_compared(frames)
     assert dataset.check_units([frames[0], frames[5]]) == (None, 0)
 
 
+def test_every_fold_validates_with_other_groups_and_the_test_stays(frames):
+    sides = []
+    for fold in range(4):
+        parts = dataset.split(frames, fold)
+        sides.append({name: {dataset.group(atoms) for atoms in part} for name, part in parts.items()})
+    assert len({frozenset(each["test"]) for each in sides}) == 1
+    assert len({frozenset(each["validation"]) for each in sides}) == 4
+    for each in sides:
+        assert not each["train"] & each["validation"] and not each["train"] & each["test"]
+        assert len(each["validation"]) == len(sides[0]["validation"])
+
+
 def test_split_keeps_groups_whole_whatever_the_order(frames):
     parts = dataset.split(frames)
     assert {side: len(part) for side, part in parts.items()} == {"train": 60, "validation": 12, "test": 13}

@@ -321,3 +321,48 @@ def test_the_shipped_model_is_what_its_record_says(frames):
     for kind, row in recomputed.items():
         assert row == pytest.approx(described["errors"]["test"][kind], rel=1e-4)
     assert not places(model)
+
+
+def test_flags_over_the_profile(place, few):
+    run = tiny(place, flags={"loss": "universal", "hidden_irreps": "2x0e + 2x1o", "E0s": "average"})
+    assert run.tag.endswith("_E0s=average_hidden_irreps=2x0e+2x1o_loss=universal")
+    described = training.describe(run, dataset.split(few))
+    assert described["settings"]["loss"] == "universal"
+    assert described["E0s"] == {"rule": "as told by flags"}
+    for wrong, message in (
+        ({"los": "universal"}, "no flag 'los'; did you mean 'loss'"),
+        ({"seed": 3}, "'seed' is set by the run itself"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            training.run(tiny(place, flags=wrong), few)
+
+
+def test_fine_tuning_starts_from_what_the_model_knows(resumed, place, few, monkeypatch):
+    """The tiny model, its energies 3 eV an atom off as another code's would be, tuned for two epochs on other frames."""
+    run, _, _, model = resumed
+    with training.quiet():
+        network = torch.load(model, weights_only=False)
+    network.atomic_energies_fn.atomic_energies += 3.0
+    shifted = place / "shifted.model"
+    torch.save(network, shifted)
+    monkeypatch.setitem(
+        training.PROFILES, "smoke", training.SMOKE | {"max_num_epochs": 2, "start_stage_two": 1}
+    )
+    tuned = tiny(place, foundation_model=str(shifted), trust_model=True, fold=1)
+    assert "_from=shifted" in tuned.tag
+    with pytest.raises(ValueError, match="trust_model = True"):
+        training.run(tuned.model_copy(update={"trust_model": False}), few)
+    found = training.run(tuned, few)
+    validation = dataset.read(tuned.folder / "validation.xyz")
+    before, after = (training.errors(each, validation)["total"] for each in (model, found))
+    assert after["rmse_energy_meV_per_atom"] < 100  # and not the 3 eV
+    assert after["rmse_force_meV_per_A"] < 1.5 * before["rmse_force_meV_per_A"]
+    described = json.loads((tuned.folder / training.MARKER).read_text())
+    assert described["foundation_model"] == records.sha256(shifted)
+    assert described["settings"]["lr"] == 0.001
+    oxide = [atoms.copy() for atoms in few]
+    for atoms, labelled in zip(oxide, few, strict=True):
+        atoms.symbols[1] = "O"
+        atoms.calc = SinglePointCalculator(atoms, **labelled.calc.results)
+    with pytest.raises(ValueError, match="but not O"):
+        training.prepare(tuned, dataset.split(oxide))

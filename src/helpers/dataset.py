@@ -153,12 +153,13 @@ def group(atoms: Atoms) -> str:
     return f"{kind(atoms)}/{atoms.info.get('seed', cell_name(atoms))}"
 
 
-def split(frames: list[Atoms]) -> dict[str, list[Atoms]]:
+def split(frames: list[Atoms], fold: int = 0) -> dict[str, list[Atoms]]:
     """Train, validation and test frames, whole groups each, every kind on its own.
 
     A kind's groups are ranked by the SHA-256 of their names, which needs no seed and survives
     reordering. n = max(1, a tenth of the groups): the first n are test (of two groups or more),
-    the next n validation (of three or more), the rest train.
+    the next n validation (of three or more), the rest train. Each further `fold` validates with
+    the n groups after that, in turn; the test stays the same.
     Raises ValueError if a side is left without frames.
     """
     kinds: dict[str, set[str]] = defaultdict(set)
@@ -170,7 +171,9 @@ def split(frames: list[Atoms]) -> dict[str, list[Atoms]]:
         n = max(1, round(len(ranked) / 10))
         n_test = n if len(ranked) > 1 else 0
         n_validation = n if len(ranked) > 2 else 0
-        for rank, name in enumerate(ranked):
+        turned = fold * n % max(1, len(ranked) - n_test)
+        others = ranked[n_test + turned :] + ranked[n_test : n_test + turned]
+        for rank, name in enumerate(ranked[:n_test] + others):
             side[name] = SIDES[2 if rank < n_test else 1 if rank < n_test + n_validation else 0]
     parts = {name: [atoms for atoms in frames if side[group(atoms)] == name] for name in SIDES}
     for name, part in parts.items():

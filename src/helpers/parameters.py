@@ -3,6 +3,7 @@
 import ast
 import difflib
 import math
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
@@ -23,6 +24,22 @@ from helpers import paths, records
 Size = Annotated[int, Field(ge=3, le=24)]  # n of an n x n cell
 # Biaxial, relative to the model's own lattice constant; + 0.0 makes -0.0 and 0.0 the same.
 Strain = Annotated[float, Field(ge=-0.05, le=0.05), AfterValidator(lambda strain: strain + 0.0)]
+
+
+def literal(value: Any) -> Any:
+    """The list or dictionary that a text like '[6, 12]' means: papermill's -p passes them as text."""
+    try:
+        return ast.literal_eval(value) if isinstance(value, str) else value
+    except (ValueError, SyntaxError):
+        return value
+
+
+def for_a_file(text: str) -> str:
+    """`text` with only what a file's name may have."""
+    return re.sub(r"[^\w.=+-]", "", text)
+
+
+Flags = Annotated[dict[str, Any], BeforeValidator(literal)]
 
 
 def injected_names(namespace: dict[str, Any]) -> list[str]:
@@ -58,6 +75,7 @@ def complaint(error: dict[str, Any]) -> str:
         "float_type": "must be a number, like 0.02",
         "string_type": "must be text",
         "list_type": "must be a list, like [6, 12]",
+        "dict_type": 'must be a dictionary, like {"lr": 0.005}',
         "bool_type": "must be True or False, with a capital letter (papermill passes 'true' as text)",
     }
     if len(error["loc"]) > 1:  # within a list
@@ -162,13 +180,20 @@ class Training(Data):
     step: ClassVar[str] = "02_training"
     modules: ClassVar[tuple[str, ...]] = ("training",)
     profile: Literal["smoke", "small", "thesis"] = "smoke"
+    flags: Flags = {}
+    foundation_model: str = ""
+    trust_model: bool = False
     seed: int = Field(default=1, ge=0)
+    fold: int = Field(default=0, ge=0)
     device: Literal["cpu", "cuda"] = "cpu"
     wandb_mode: Literal["offline", "online", "disabled"] = "offline"
 
     @property
     def tag(self) -> str:
-        return self.profile + self.other_data + self.other_than_default("profile", "data", "wandb_mode")
+        shown = ("profile", "data", "wandb_mode", "flags", "foundation_model")
+        start = f"_from={Path(self.foundation_model).stem}" if self.foundation_model else ""
+        flags = "".join(f"_{name}={value}" for name, value in sorted(self.flags.items()))
+        return self.profile + self.other_data + self.other_than_default(*shown) + start + for_a_file(flags)
 
     @property
     def needed(self) -> list[Run]:
@@ -177,7 +202,10 @@ class Training(Data):
     @cached_property
     def inputs(self) -> dict[str, str]:
         shipped = [path for path in paths.MODELS.glob("*.*") if path.suffix in (".log", ".json")]
-        return super().inputs | {path.name: records.sha256(path) for path in sorted(shipped)}
+        known = super().inputs | {path.name: records.sha256(path) for path in sorted(shipped)}
+        if self.foundation_model:
+            known["foundation_model"] = records.sha256(paths.model_file(self.foundation_model))
+        return known
 
 
 class LatticeDynamics(Data):
@@ -317,14 +345,6 @@ class Defect(DefectiveCell):
         return super().inputs | {path.name: records.sha256(path) for path in known}
 
 
-def as_list(value: Any) -> Any:
-    """The list that a text like '[6, 12]' means: papermill's -p passes lists as text."""
-    try:
-        return ast.literal_eval(value) if isinstance(value, str) else value
-    except (ValueError, SyntaxError):
-        raise ValueError("must be a list, like [6, 12]") from None
-
-
 def increasing(values: list) -> list:
     """The list, if it has a value and increases from above 0; ValueError if not."""
     if not values:
@@ -335,7 +355,7 @@ def increasing(values: list) -> list:
 
 
 Number = TypeVar("Number", int, float)
-Increasing = Annotated[list[Number], BeforeValidator(as_list), AfterValidator(increasing)]
+Increasing = Annotated[list[Number], BeforeValidator(literal), AfterValidator(increasing)]
 
 
 class RadialDos(DefectiveCell):

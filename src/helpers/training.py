@@ -7,6 +7,7 @@ is the one way a model enters data/models/.
 
 import argparse
 import contextlib
+import difflib
 import fcntl
 import hashlib
 import io
@@ -63,6 +64,15 @@ SMOKE = SMALL | {
     "max_num_epochs": 20, "start_stage_two": 15,
 }  # fmt: skip
 PROFILES: dict[str, dict[str, Any]] = {"thesis": THESIS, "small": SMALL, "smoke": SMOKE}
+# From a model that is trained already: its architecture, its cutoff, and small steps, that do not undo what it knows.
+FINE_TUNING = {
+    "foundation_model": "foundation.model", "multiheads_finetuning": "False", "E0s": "foundation",
+    "lr": 0.001, "stage_two_lr": 0.0002,
+}  # fmt: skip
+OURS = (
+    "name", "train_file", "valid_file", "work_dir", "device", "seed", "foundation_model", "stage_two", "swa",
+    "restart_latest", "save_all_checkpoints",
+)  # fmt: skip
 # Where it runs and what is drawn of it: a run may go on under other values of these.
 BOOKKEEPING = ("device", "plot", "plot_frequency", "wandb", "wandb_project", "wandb_entity", "wandb_name")
 E0S_RULE = "least squares of the training energies over the numbers of atoms of each element"
@@ -87,7 +97,7 @@ MACHINE = re.compile(r"(?:^|[\s'\"=(])(?:/[\w.-]+){2}|://", re.MULTILINE)  # a p
 def flags(training: parameters.Training, energies: dict[int, float]) -> dict[str, Any]:
     """Flags of mace_run_train by name; True for one without value. `energies`: E0 in eV by number."""
     E0s = {number: round(energies[number], 5) for number in sorted(energies, reverse=True)}  # eV
-    return PROFILES[training.profile] | {
+    ours = {
         "train_file": "train.xyz",
         "valid_file": "validation.xyz",
         "E0s": str(E0s),
@@ -95,6 +105,24 @@ def flags(training: parameters.Training, energies: dict[int, float]) -> dict[str
         "seed": training.seed,
         "work_dir": ".",  # with the run's folder as working directory, no path enters MACE's log
     }
+    if training.foundation_model:
+        ours |= FINE_TUNING
+    return PROFILES[training.profile] | ours | training.flags
+
+
+def check_flags(training: parameters.Training) -> None:
+    """ValueError for one of `training.flags` that mace_run_train does not know, or that is ours to set."""
+    with quiet():
+        from mace.tools import build_default_arg_parser
+
+    known = [action.dest for action in build_default_arg_parser()._actions]
+    for name in training.flags:
+        if name in OURS:
+            raise ValueError(f"flags: '{name}' is set by the run itself; leave it out")
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            meant = f"; did you mean '{close[0]}'?" if close else ""
+            raise ValueError(f"flags: mace_run_train has no flag '{name}'{meant}")
 
 
 def arguments(flags: dict[str, Any]) -> list[str]:
@@ -106,13 +134,17 @@ def describe(training: parameters.Training, parts: dict[str, list[Atoms]]) -> di
     """What determines a training: flags but for bookkeeping, E0s with their rank, data and split."""
     energies, rank = dataset.reference_energies(parts["train"])
     given = flags(training, energies)  # with rounded E0s: processors differ in the last digits
-    return {
+    E0s: dict[str, Any] = {"rule": "as told by flags"}
+    start = {}
+    if training.foundation_model:
+        start["foundation_model"] = training.inputs["foundation_model"]
+        E0s["rule"] = "those of the foundation model, moved by the least squares of its errors"
+    elif "E0s" not in training.flags:
+        each = {str(number): round(energy, 5) for number, energy in sorted(energies.items())}
+        E0s = {"eV": each, "rule": E0S_RULE, "rank": rank}
+    return start | {
         "settings": {name: value for name, value in given.items() if name not in BOOKKEEPING},
-        "E0s": {
-            "eV": {str(number): round(energy, 5) for number, energy in sorted(energies.items())},
-            "rule": E0S_RULE,
-            "rank": rank,
-        },
+        "E0s": E0s,
         "data": {"file": Path(training.data).name, "sha256": training.inputs["data"]},
         "split": {name: sorted({dataset.group(atoms) for atoms in part}) for name, part in parts.items()},
     }
@@ -195,7 +227,7 @@ def force_consistent(atoms: Atoms) -> Atoms:
 
 def prepare(training: parameters.Training, parts: dict[str, list[Atoms]]) -> None:
     """Bring the run's folder to where mace_run_train can start, or go on as it was."""
-    folder, profile = training.folder, PROFILES[training.profile]
+    folder, profile = training.folder, PROFILES[training.profile] | training.flags
     if len(parts["train"]) < profile["batch_size"]:
         raise ValueError(
             f"{len(parts['train'])} training frames are fewer than a batch of profile '{training.profile}' "
@@ -222,8 +254,36 @@ def prepare(training: parameters.Training, parts: dict[str, list[Atoms]]) -> Non
         aside(folder, described).rename(folder)
     for name, part in parts.items():
         dataset.write(folder / f"{name}.xyz", [force_consistent(atoms) for atoms in part])
+    if training.foundation_model:
+        with records.whole_file(folder / FINE_TUNING["foundation_model"]) as temporary:
+            torch.save(foundation(training, parts), temporary)
     mark(training, parts)
     drop_damaged(folder)
+
+
+def foundation(training: parameters.Training, parts: dict[str, list[Atoms]]) -> torch.nn.Module:
+    """The model to start from, its E0s moved by the least squares of its errors on the training energies.
+
+    (mace-torch 0.3.16 has E0s=estimated for that, and then trains from the E0s it started with.)
+    Raises ValueError for a file that may not be loaded, or does not know an element of the data.
+    """
+    from helpers import potential  # here, for it imports MACE, which takes seconds
+
+    elements = sorted({symbol for part in parts.values() for atoms in part for symbol in atoms.symbols})
+    known = potential.load(
+        training.foundation_model, trust_model=training.trust_model, elements=tuple(elements)
+    )
+    missing = []
+    for atoms, theirs in zip(parts["train"], dataset.predict(parts["train"], known.calculator), strict=True):
+        missing.append(atoms.copy())
+        missing[-1].calc = SinglePointCalculator(
+            missing[-1], energy=dataset.energy(atoms) - dataset.energy(theirs)
+        )
+    network = known.calculator.models[0]
+    numbers = network.atomic_numbers.tolist()
+    for number, correction in dataset.reference_energies(missing)[0].items():
+        network.atomic_energies_fn.atomic_energies[..., numbers.index(number)] += correction
+    return network
 
 
 def run(training: parameters.Training, frames: list[Atoms]) -> Path:
@@ -234,7 +294,8 @@ def run(training: parameters.Training, frames: list[Atoms]) -> Path:
     Raises ValueError for frames or a device that cannot be trained on, RuntimeError if
     mace_run_train fails or another training runs in the folder.
     """
-    folder, parts = training.folder, dataset.split(frames)
+    folder, parts = training.folder, dataset.split(frames, training.fold)
+    check_flags(training)
     described = describe(training, parts)
     marker, settings = folder / MARKER, described["settings"]
     if marker.exists() and json.loads(marker.read_text()) == described and finished(folder, settings):
@@ -396,7 +457,7 @@ def ship(folder: Path, name: str, replace: bool = False) -> Path:
             "r_max": float(trained.r_max),
             "num_interactions": int(trained.num_interactions),
             "dtype": str(next(trained.parameters()).dtype).removeprefix("torch."),
-            **{key: described[key] for key in ("settings", "E0s", "data", "split")},
+            **described,
             "epochs": int(read_log(log)["epoch"][-1]) + 1,
             "wall_hours": round(wall_hours(log), 2),
             "versions": records.versions(),

@@ -1,0 +1,63 @@
+"""Which choices lower the validation error: short trainings of the profile `small`, one change each.
+
+    python benchmarks/training_choices.py [NAME ...]
+
+80 epochs in float32 on data/wse2_extended.xyz, 0.2 to 1 h of one core each; a killed one goes on.
+Each row enters training_choices.json beside this file when it is done.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from tqdm import tqdm
+
+from helpers import dataset, parameters, paths, records, training
+
+FILE = Path(__file__).with_suffix(".json")
+DATA = "wse2_extended.xyz"
+BASE = {"default_dtype": "float32", "max_num_epochs": 80, "start_stage_two": 56}
+CHOICES: dict[str, dict[str, bool | int | float | str]] = {
+    "base": {},
+    "float64": {"default_dtype": "float64"},
+    "batch of 2": {"batch_size": 2},
+    "universal loss": {"loss": "universal"},
+    "L = 0, 64 channels": {"hidden_irreps": "64x0e"},
+    "L = 2": {"hidden_irreps": "32x0e + 32x1o + 32x2e"},
+    "r_max 4.5": {"r_max": 4.5},
+    "r_max 6": {"r_max": 6.0},
+    "64 channels": {"hidden_irreps": "64x0e + 64x1o"},
+    "16 channels": {"hidden_irreps": "16x0e + 16x1o"},
+    "forces 1000": {"forces_weight": 1000, "stage_two_forces_weight": 1000},
+    "learning rate 0.005": {"lr": 0.005},
+    "learning rate 0.02": {"lr": 0.02},
+    "E0s of isolated atoms": {"E0s": "{74: -3.158, 34: -0.734}"},
+    "other seed": {"seed": 2},
+}
+
+
+def measure(name: str) -> dict[str, object]:
+    """Flags that differ, hours of one core, and errors on the validation frames by kind of cell."""
+    run = parameters.Training(profile="small", data=DATA, flags=BASE | CHOICES[name], wandb_mode="disabled")
+    frames = dataset.read(paths.data_file(DATA))
+    model = training.run(run, frames)
+    log = training.log_file(run.folder, training.flags(run, {}))
+    return {
+        "flags": CHOICES[name],
+        "hours": round(training.wall_hours(log), 2),
+        "errors": training.errors(model, dataset.split(frames)["validation"]),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CHOICES)}")
+    names = parser.parse_args().names or list(CHOICES)
+    for name in tqdm(names, unit="training"):
+        rows = json.loads(FILE.read_text())["rows"] if FILE.exists() else {}
+        rows[name] = measure(name)
+        records.write_json(FILE, {"data": DATA, "base": BASE, "rows": rows, "versions": records.versions()})
+
+
+if __name__ == "__main__":
+    main()
