@@ -211,6 +211,29 @@ def bands_and_dos(bands: Bands, grid: np.ndarray, total: np.ndarray, dft: dict[s
     return figure
 
 
+def committee_bands(bands: Bands, members: np.ndarray) -> Figure:
+    """Bands of a model, and below them the standard deviation of each branch over the `members` (m, n_q, n_modes) in THz."""
+    figure, (above, below) = new(5.2, 4.6, nrows=2, sharex=True, height_ratios=[2, 1])
+    deviation = members.std(axis=0, ddof=1)
+    above.plot(bands.distances, bands.frequencies, color=BLUE, linewidth=0.9)
+    for branch, around in zip(bands.frequencies.T, deviation.T, strict=True):
+        filled = above.fill_between(
+            bands.distances, branch - 2 * around, branch + 2 * around, color=ORANGE, alpha=0.6, linewidth=0
+        )
+    _draw_bands(above, bands)
+    figure.legend(
+        [above.lines[0], filled], ["model", f"± 2 standard deviations of {len(members)} models"],
+        loc="outside upper center", ncols=2,
+    )  # fmt: skip
+    acoustic = below.plot(bands.distances, deviation[:, :3] * PER_CM, color=VERMILION, linestyle="--")
+    optical = below.plot(bands.distances, deviation[:, 3:] * PER_CM, color="black", linewidth=0.9)
+    for distance, _ in bands.ticks[1:-1]:
+        below.axvline(distance, color="0.8", linewidth=0.6, zorder=0)
+    below.set(ylabel="standard deviation\n(cm$^{-1}$)", ylim=(0, None))
+    below.legend([acoustic[0], optical[0]], ["branches 1 to 3", "the others"], ncols=2)
+    return figure
+
+
 def projected_dos(grid: np.ndarray, total: np.ndarray, parts: dict[str, np.ndarray]) -> Figure:
     """Total DOS and its parts (states/THz/cell) against frequency in THz."""
     figure, axes = new(6.3, 3.2)
@@ -306,6 +329,37 @@ def vacancy(defect: Defect, relaxed: Atoms) -> Figure:
         Line2D([], [], marker=r"$\rightarrow$", linestyle="", color="black", label=f"displacement × {magnification:g}"),
     ]  # fmt: skip
     figure.legend(handles=handles, loc="outside lower center", ncols=3, handletextpad=0.1)
+    return figure
+
+
+def committee_modes(
+    grid: np.ndarray, densities: np.ndarray, modes: list[tuple[Mode, np.ndarray, np.ndarray]]
+) -> Figure:
+    """Local DOS of m models (states/THz/cell, (m, n_grid)) on `grid` (THz), and each mode with its error bars.
+
+    A mode comes with its frequencies (m,) in THz and its weights at the defect (m,).
+    """
+    figure, (above, below) = new(6.3, 4.4, nrows=2, sharex=True)
+    deviation = densities.std(axis=0, ddof=1)
+    above.plot(grid, densities[0], color=BLUE, label="model")
+    above.fill_between(
+        grid, densities[0] - deviation, densities[0] + deviation, color=ORANGE, alpha=0.6, linewidth=0,
+        label=f"± standard deviation of {len(densities)} models",
+    )  # fmt: skip
+    above.set(ylabel="local DOS\n(states / THz / cell)", xlim=(grid[0], grid[-1]), ylim=(0, None))
+    above.legend()
+    for number, irrep in enumerate(sorted({mode.irrep for mode, _, _ in modes})):
+        chosen = [each for each in modes if each[0].irrep == irrep]
+        below.errorbar(
+            [mode.frequency_THz for mode, _, _ in chosen], [mode.weight for mode, _, _ in chosen],
+            xerr=[frequencies.std(ddof=1) for _, frequencies, _ in chosen],
+            yerr=[weights.std(ddof=1) for _, _, weights in chosen],
+            fmt=MARKERS[number], color=COLOURS[number], markersize=4, markerfacecolor="none", capsize=2, label=irrep,
+        )  # fmt: skip
+    below.set(xlabel="frequency (THz)", ylabel="weight at the defect", ylim=(0, None))
+    if modes:
+        below.legend()
+    per_cm_above(above)
     return figure
 
 
@@ -407,6 +461,24 @@ def modes_by_size(
     panels[2].yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
     if modes:
         figure.legend(loc="outside right center", title="irrep, THz at Γ")
+    return figure
+
+
+def committee_shells(grid: np.ndarray, shells: dict[str, np.ndarray]) -> Figure:
+    """DOS of each shell (states/THz/atom) of m models, (m, n_grid) on `grid` (THz): the first, and their standard deviation."""
+    figure, panels = new(6.3, 1.5 + 1.2 * len(shells), nrows=len(shells), sharex=True, squeeze=False)
+    for axes, (name, densities) in zip(panels[:, 0], shells.items(), strict=True):
+        deviation = densities.std(axis=0, ddof=1)
+        axes.plot(grid, densities[0], color=BLUE, label="model")
+        axes.fill_between(
+            grid, densities[0] - deviation, densities[0] + deviation, color=ORANGE, alpha=0.6, linewidth=0,
+            label=f"± standard deviation of {len(densities)} models",
+        )  # fmt: skip
+        axes.set(xlim=(grid[0], grid[-1]), ylim=(0, None))
+        axes.set_title(name, loc="left", fontsize=9)
+    panels[0, 0].legend()
+    panels[-1, 0].set_xlabel("frequency (THz)")
+    figure.supylabel("DOS (states / THz / atom)", fontsize=9)
     return figure
 
 

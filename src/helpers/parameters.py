@@ -287,7 +287,23 @@ class Sampled(Simulation):
         return dtype
 
 
-class Pristine(Sampled):
+class WithCommittee(Simulation):
+    """What every notebook that can draw error bars has in common."""
+
+    committee: bool = False
+
+    @property
+    def members(self) -> list[Self]:
+        """The same run for each sibling of its model; none unless `committee` is set."""
+        siblings = paths.committee(self.model) if self.committee else []
+        return [type(self)(**self.model_dump() | {"model": each, "committee": False}) for each in siblings]
+
+    @cached_property
+    def inputs(self) -> dict[str, str]:
+        return super().inputs | {member.model: member.inputs["model"] for member in self.members}
+
+
+class Pristine(WithCommittee, Sampled):
     """04_pristine."""
 
     step: ClassVar[str] = "04_pristine"
@@ -327,7 +343,7 @@ class DefectiveCell(Sampled):
         return paths.RESULTS / Defect.step / DefectiveCell(**common).tag
 
 
-class Defect(DefectiveCell):
+class Defect(WithCommittee, DefectiveCell):
     """05_defect."""
 
     step: ClassVar[str] = "05_defect"
@@ -358,7 +374,7 @@ Number = TypeVar("Number", int, float)
 Increasing = Annotated[list[Number], BeforeValidator(literal), AfterValidator(increasing)]
 
 
-class RadialDos(DefectiveCell):
+class RadialDos(WithCommittee, DefectiveCell):
     """06_radial_dos."""
 
     step: ClassVar[str] = "06_radial_dos"

@@ -1,6 +1,7 @@
 """Places of the compendium, found from the package and never from the working directory."""
 
 import os
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,3 +42,23 @@ def model_file(model: str) -> Path:
         f"model = {model!r}: no file {path}. "
         f"Give the name of a shipped model ({known}) or the path of a .model file."
     )
+
+
+def committee(model: str) -> list[str]:
+    """The siblings of `model`, trained alike with other seeds and splits: NAME-2, NAME-3, ... beside it, as `model` names it.
+
+    Raises FileNotFoundError when there are less than two.
+    """
+    path = model_file(model)
+    by_number = {
+        int(number[1]): sibling
+        for sibling in path.parent.glob(f"{path.stem}-*.model")
+        if (number := re.fullmatch(r"-(\d+)", sibling.stem.removeprefix(path.stem)))
+    }
+    if len(by_number) < 2:
+        raise FileNotFoundError(
+            f"committee = True: of {path.stem}-2.model, {path.stem}-3.model, ... in {path.parent} there are {len(by_number)}, "
+            "which is no committee. Train some with other values of seed and fold in 02_training, and give them these names"
+        )
+    siblings = [by_number[number] for number in sorted(by_number)]
+    return [each.stem if path.stem == model else str(each) for each in siblings]
