@@ -616,6 +616,54 @@ def errors_by_distance(rows: dict[str, dict[float, float]], width: float) -> Fig
     return figure
 
 
+def bands_against_dft(bands: Bands, dft: Bands, exact: dict[str, np.ndarray]) -> Figure:
+    """Bands of a model over those of DFT, both of force constants of one supercell, in THz.
+
+    `exact`: label of a tick -> frequencies (n,) of DFT there, where a supercell is exact.
+    """
+    figure, axes = new(5.2, 4.0)
+    below = axes.plot(dft.distances, dft.frequencies, color="0.6", linewidth=2.6)
+    above = axes.plot(bands.distances, bands.frequencies, color=BLUE, linewidth=1.0)
+    _draw_bands(axes, dft)
+    points = [
+        axes.plot(np.full(len(exact[label]), place), exact[label], "o", color=VERMILION, markersize=4.5,
+                  markerfacecolor="none", clip_on=False)[0]
+        for place, label in bands.ticks
+        if label in exact
+    ]  # fmt: skip
+    figure.legend(
+        [below[0], above[0], points[0]], ["DFT, 3 × 3", "model, 3 × 3", "DFT, exact here"],
+        loc="outside upper center", ncols=3,
+    )  # fmt: skip
+    per_cm_axis(axes)
+    return figure
+
+
+def calibration(panels: dict[str, tuple[str, np.ndarray, np.ndarray]], share: int = 10) -> Figure:
+    """Error against the spread of a committee, both (n,) in the unit given first, for each panel.
+
+    Points are root mean squares over parts of equal size, `share` of them, by spread; on the line an error is as large as
+    the spread says.
+    """
+    figure, every = new(6.3, 3.2, ncols=len(panels), squeeze=False)
+    for axes, (name, (unit, spread, error)) in zip(every[0], panels.items(), strict=True):
+        parts = np.array_split(np.argsort(spread), share)
+        rms = [[np.sqrt(np.mean(values[part] ** 2)) for part in parts] for values in (spread, abs(error))]
+        axes.loglog(spread, abs(error), ".", color="0.75", markersize=2, zorder=0, rasterized=True)
+        axes.loglog(
+            *rms, "o", color=BLUE, markersize=5, markerfacecolor="none", label="root mean squares of a tenth"
+        )
+        ends = np.array([min(rms[0]) / 2, max(rms[0]) * 2])
+        axes.loglog(ends, ends, color="black", linewidth=0.8, label="error = spread")
+        axes.set(
+            title=name, xlabel=f"spread ({unit})", xlim=ends,
+            ylim=(min(map(min, rms)) / 10, 2 * abs(error).max()),
+        )  # fmt: skip
+    every[0, 0].set_ylabel("error")
+    every[0, 0].legend(loc="lower right")
+    return figure
+
+
 def paired_modes(pairs: dict[str, list[PairedSet]], atoms: np.ndarray) -> Figure:
     """Deviation (cm-1) of each mode's partner from it, against its frequency (THz), for each label.
 

@@ -232,7 +232,7 @@ class Evaluation(Data):
     """03_evaluation."""
 
     step: ClassVar[str] = "03_evaluation"
-    modules: ClassVar[tuple[str, ...]] = ("dataset", "relaxation", "structures", "phonons", "force_constants")
+    modules: ClassVar[tuple[str, ...]] = ("evaluation",)
     model: str = "wse2-small"
     trust_model: bool = False
     device: Literal["cpu", "cuda"] = "cpu"
@@ -243,9 +243,14 @@ class Evaluation(Data):
 
     @cached_property
     def inputs(self) -> dict[str, str]:
-        known = [*sorted(paths.REFERENCE.glob("*.*")), paths.DATA / "literature.json"]
-        known = {path.name: records.sha256(path) for path in known}
-        return super().inputs | {"model": records.sha256(paths.model_file(self.model))} | known
+        known = [
+            *sorted(paths.REFERENCE.glob("*.*")),
+            paths.DATA / "literature.json",
+            paths.BENCHMARKS / "foundation_models" / "foundation_models.json",
+            *map(paths.model_file, paths.siblings(self.model)),
+        ]
+        model = {"model": records.sha256(paths.model_file(self.model))}
+        return super().inputs | model | {path.name: records.sha256(path) for path in known}
 
 
 class Simulation(Run):
@@ -295,7 +300,13 @@ class WithCommittee(Simulation):
     @property
     def members(self) -> list[Self]:
         """The same run for each sibling of its model; none unless `committee` is set."""
-        siblings = paths.committee(self.model) if self.committee else []
+        siblings = paths.siblings(self.model) if self.committee else []
+        if self.committee and len(siblings) < 2:
+            stem = paths.model_file(self.model).stem
+            raise FileNotFoundError(
+                f"committee = True: of {stem}-2.model, {stem}-3.model, ... beside {stem}.model there are {len(siblings)}, "
+                "which is no committee. Train some with other values of seed and fold in 02, and give them these names"
+            )
         return [type(self)(**self.model_dump() | {"model": each, "committee": False}) for each in siblings]
 
     @cached_property

@@ -10,6 +10,7 @@ MODELS = DATA / "models"
 REFERENCE = DATA / "reference"
 NOTEBOOKS = ROOT / "notebooks"
 FIGURES = ROOT / "figures"
+BENCHMARKS = ROOT / "benchmarks"
 RESULTS = Path(os.environ.get("WSE2_RESULTS", ROOT / "results")).resolve()
 
 
@@ -44,21 +45,13 @@ def model_file(model: str) -> Path:
     )
 
 
-def committee(model: str) -> list[str]:
-    """The siblings of `model`, trained alike with other seeds and splits: NAME-2, NAME-3, ... beside it, as `model` names it.
-
-    Raises FileNotFoundError when there are less than two.
-    """
+def siblings(model: str) -> list[str]:
+    """NAME-2, NAME-3, ... beside the file that `model` names, as it names it: trained alike with other seeds and splits."""
     path = model_file(model)
     by_number = {
         int(number[1]): sibling
         for sibling in path.parent.glob(f"{path.stem}-*.model")
         if (number := re.fullmatch(r"-(\d+)", sibling.stem.removeprefix(path.stem)))
     }
-    if len(by_number) < 2:
-        raise FileNotFoundError(
-            f"committee = True: of {path.stem}-2.model, {path.stem}-3.model, ... in {path.parent} there are {len(by_number)}, "
-            "which is no committee. Train some with other values of seed and fold in 02_training, and give them these names"
-        )
-    siblings = [by_number[number] for number in sorted(by_number)]
-    return [each.stem if path.stem == model else str(each) for each in siblings]
+    found = [by_number[number] for number in sorted(by_number)]
+    return [each.stem if path.stem == model else str(each) for each in found]

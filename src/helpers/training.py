@@ -115,7 +115,8 @@ def check_flags(training: parameters.Training) -> None:
     with quiet():
         from mace.tools import build_default_arg_parser
 
-    known = [action.dest for action in build_default_arg_parser()._actions]
+    options = [option for action in build_default_arg_parser()._actions for option in action.option_strings]
+    known = [option.removeprefix("--") for option in options if option.startswith("--")]
     for name in training.flags:
         if name in OURS:
             raise ValueError(f"flags: '{name}' is set by the run itself; leave it out")
@@ -303,7 +304,9 @@ def run(training: parameters.Training, frames: list[Atoms]) -> Path:
     if training.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device = 'cuda': PyTorch finds no GPU here; set device = 'cpu'")
     given = flags(training, dataset.reference_energies(parts["train"])[0])
-    if training.wandb_mode == "online":  # the listing's placeholders name nobody's account
+    if training.wandb_mode == "disabled":
+        given.pop("wandb", None)
+    elif training.wandb_mode == "online":  # the listing's placeholders name nobody's account
         given.pop("wandb_entity", None)
         chosen = {name: os.environ.get(name.upper()) for name in ("wandb_project", "wandb_entity")}
         given |= {name: value for name, value in chosen.items() if value}

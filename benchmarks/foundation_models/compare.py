@@ -1,0 +1,143 @@
+"""What a user would pick instead: foundation models as they come, beside ours, on the same frames and DFT phonons.
+
+    python -m uv venv ENV && python -m uv pip install --python ENV -r benchmarks/foundation_models/requirements.txt
+    python benchmarks/foundation_models/compare.py ENV
+
+Writes foundation_models.json beside this file; a quarter of an hour on one core that does nothing else.
+"""
+
+import argparse
+import json
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import phonopy
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from phonopy import Phonopy
+from tqdm import tqdm
+
+from helpers import (
+    dataset,
+    evaluation,
+    force_constants,
+    parameters,
+    paths,
+    phonons,
+    potential,
+    records,
+    relaxation,
+    structures,
+)
+
+HERE = Path(__file__).parent
+MODELS = ("SevenNet-0", "SevenNet-l3i5", "CHGNet")
+OURS = parameters.Evaluation.model_fields["model"].default
+REFERENCES = {"pristine_2x2": {"Γ": [0, 0, 0], "M": [0.5, 0, 0]}, "pristine_3x3": {"K": [1 / 3, 1 / 3, 0]}, "vacancy_3x3": {}}  # fmt: skip
+
+
+def reference(name: str) -> Phonopy:
+    return phonopy.load(paths.REFERENCE / f"{name}.yaml.xz", symmetrize_fc=False, log_level=0)
+
+
+def foreign(python: Path, model: str, frames: list[Atoms], sheet: Atoms) -> dict:
+    """What predict.py says of the frames and the sheet."""
+    with tempfile.TemporaryDirectory() as place:
+        files = [Path(place) / name for name in ("frames.xyz", "sheet.xyz", "out.json")]
+        ase.io.write(files[0], [Atoms(each) for each in frames])
+        ase.io.write(files[1], sheet)
+        subprocess.run([python, HERE / "predict.py", model, *files], check=True, stderr=subprocess.DEVNULL)
+        return json.loads(files[2].read_text())
+
+
+def our_own(name: str, frames: list[Atoms], sheet: Atoms) -> dict:
+    """The same of one of our models."""
+    mace = potential.load(name)
+    relaxed = relaxation.relax(sheet, mace, hold_symmetry=True, relax_cell=True)
+    large, seconds = structures.supercell(sheet, 3), []
+    for number in range(6):
+        large.rattle(1e-4, seed=number)
+        started = time.perf_counter()
+        potential.evaluate(mace, large)
+        seconds.append(time.perf_counter() - started)
+    return {
+        "lattice_constant_A": float(relaxed.cell.lengths()[0]),
+        "thickness_A": relaxation.thickness(relaxed),
+        "seconds_3x3": float(np.median(seconds[1:])),
+        "frames": [potential.evaluate(mace, atoms) for atoms in frames],
+    }
+
+
+def with_labels(atoms: Atoms, found: dict) -> Atoms:
+    copy = atoms.copy()
+    copy.calc = SinglePointCalculator(copy, **{name: found[name] for name in ("energy", "forces", "stress")})
+    return copy
+
+
+def judge(found: dict, test: list[Atoms], shapes: dict[str, int]) -> dict:
+    """Errors of forces, phonons and lattice constant of what a model found for `test` and then for displaced cells."""
+    predicted = [with_labels(atoms, each) for atoms, each in zip(test, found["frames"], strict=False)]
+    # Energies of another code differ by a constant for each element.
+    offset = [with_labels(a, p.calc.results | {"energy": dataset.energy(a) - p.get_potential_energy()}) for a, p in zip(test, predicted, strict=True)]  # fmt: skip
+    E0s, _ = dataset.reference_energies(offset)
+    for atoms in predicted:
+        atoms.calc.results["energy"] += sum(E0s[number] for number in atoms.numbers)
+    row = {"errors": dataset.errors(test, predicted)}
+    start, per_cm = len(test), {}
+    for name, count in shapes.items():
+        dft, ours = reference(name), reference(name)
+        ours.forces = np.array([each["forces"] for each in found["frames"][start : start + count]])
+        start += count
+        for phonon in (dft, ours):
+            phonon.produce_force_constants(
+                fc_calculator="traditional", calculate_full_force_constants=False, show_drift=False
+            )
+            force_constants.symmetrise(phonon)
+        for label, q_point in REFERENCES[name].items():
+            pairs = phonons.pair(dft, ours, q_point)[3 * (label == "Γ") :]
+            per_cm[label] = float(abs(pairs[:, 1] - pairs[:, 0]).mean() * phonons.PER_CM)
+        if not REFERENCES[name]:
+            row["force_changes_meV_per_A"] = evaluation.force_changes(dft, ours)
+            sets = evaluation.optical_sets(dft, ours)
+            deviation = [abs(each.partner_THz - each.frequency_THz) * phonons.PER_CM for each in sets]
+            per_cm["vacancy"] = float(np.average(deviation, weights=[each.degeneracy for each in sets]))
+    return row | {"phonons_per_cm": per_cm} | {name: found[name] for name in found if name != "frames"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("environment", type=Path, metavar="ENV", help="with the packages of requirements.txt")
+    python = parser.parse_args().environment.absolute() / "bin" / "python"
+    data = parameters.Evaluation.model_fields["data"].default
+    test = dataset.split(dataset.read(paths.data_file(data)))["test"]
+    sheet = json.loads((paths.REFERENCE / "monolayer.json").read_text())
+    start = structures.monolayer(sheet["formula"], sheet["lattice_constant_A"], sheet["thickness_A"])
+    frames, shapes = list(test), {}
+    for name in REFERENCES:
+        cells = reference(name).supercells_with_displacements
+        shapes[name] = len(cells)
+        frames += [force_constants.to_ase(cell) for cell in cells]
+    rows = {}
+    for model in tqdm([OURS, *MODELS], unit="model"):
+        found = our_own(model, frames, start) if model == OURS else foreign(python, model, frames, start)
+        rows[model] = judge(found, test, shapes)
+    records.write_json(
+        HERE / "foundation_models.json",
+        {
+            "data": {"file": data, "sha256": records.sha256(paths.data_file(data))},
+            "model": {"name": OURS, "sha256": records.sha256(paths.model_file(OURS))},
+            "packages": [
+                line for line in (HERE / "requirements.txt").read_text().split("\n") if "==" in line
+            ],
+            "rows": rows,
+            "versions": records.versions(),
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
