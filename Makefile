@@ -3,6 +3,7 @@
 # make test     style, pytest, and every notebook against its committed output
 # make check-stale   names notebooks, figures and numbers of README that no longer follow from the code
 # make crate    packs the default run with its origins as an RO-Crate, results/crate.zip
+# make gpu-bundle  packs results/gpu-bundle/, to train on a machine with a GPU and without network
 # make lock     renews requirements.lock and environment.yml from pyproject.toml
 # make publish  renews what is committed of the default run: notebooks, figures, README's numbers
 
@@ -16,7 +17,7 @@ ifneq ($(shell test -x .venv/bin/python && cat .venv/ready 2>/dev/null),$(realpa
 .PHONY: .venv/ready
 endif
 
-.PHONY: all sweep test check-stale crate lock publish
+.PHONY: all sweep test check-stale crate gpu-bundle lock publish
 all: .venv/ready
 	@.venv/bin/python -m snakemake --quiet progress rules host reason --workflow-profile none --cores all --nolock --rerun-incomplete --rerun-triggers params
 	@echo "The report is results/report/index.html"
@@ -38,6 +39,10 @@ check-stale: .venv/ready
 crate: all
 	.venv/bin/python workflow/crate.py results/crate.zip
 	@echo "The crate is results/crate.zip"
+
+gpu-bundle: .venv/ready
+	@mkdir -p results
+	.venv/bin/python workflow/gpu_bundle.py results/gpu-bundle
 
 lock: .venv/ready
 	.venv/bin/python workflow/lock.py

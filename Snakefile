@@ -3,7 +3,6 @@
 A step is run again when its key (parameters, inputs, helpers), its notebook or the drawing changed.
 """
 
-import functools
 import hashlib
 import os
 import shlex
@@ -26,8 +25,6 @@ if QUIET:
 workdir: paths.ROOT
 
 
-# The same code is in every run's key, and parsing it again for each takes a second.
-records.imported_helpers = functools.cache(records.imported_helpers)
 try:
     chosen = sweeps.read(Path(SWEEP)) if SWEEP else list(parameters.default_runs().values())
 except ValueError as error:
@@ -52,9 +49,9 @@ def executed(run):
 
 
 # An executed notebook without a valid result (of another key, or damaged) does not count. Jobs on
-# a cluster read this file too, and there others are at work.
-LOOKS = workflow.dryrun or workflow.executor_plugin is None  # no executor: --summary, --dag and the like
-if (QUIET or SWEEP and not LOOKS) and workflow.is_main_process and not workflow.dryrun:
+# a cluster read this file too, and there others are at work; --summary, --dag and the like have no executor.
+executes = workflow.executor_plugin is not None
+if (QUIET or SWEEP and executes) and workflow.is_main_process and not workflow.dryrun:
     for run in RUNS.values():
         if records.load(run) is None:
             (paths.ROOT / executed(run)).unlink(missing_ok=True)

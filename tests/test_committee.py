@@ -64,7 +64,9 @@ def test_error_bars_follow_the_factor(model, tmp_path):
 
 def test_a_committee_is_the_model_and_its_siblings(model, tmp_path):
     run = parameters.Defect(model=str(model), trust_model=True, committee=True)
-    assert [member.model for member in run.members] == [str(model.with_name(f"alike-{k}.model")) for k in (2, 3)]
+    assert [member.model for member in run.members] == [
+        str(model.with_name(f"alike-{k}.model")) for k in (2, 3)
+    ]
     assert run.key != parameters.Defect(model=str(model), trust_model=True).key
     assert "committee=True" in run.tag and not any(member.committee for member in run.members)
     assert not parameters.Defect(model=str(model)).members

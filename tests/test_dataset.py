@@ -145,6 +145,12 @@ def test_one_wrong_energy_is_found_and_frames_far_apart_are_not_compared(frames)
     assert dataset.check_units([frames[0], frames[5]]) == (None, 0)
 
 
+def test_frames_with_other_empty_sites_are_not_close():
+    extended = dataset.read(paths.data_file("wse2_extended.xyz"))
+    ratio, count = dataset.check_units(extended)
+    assert abs(ratio - 1) < 0.01 and count > 20
+
+
 def test_every_fold_validates_with_other_groups_and_the_test_stays(frames):
     sides = []
     for fold in range(4):

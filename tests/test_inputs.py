@@ -260,7 +260,7 @@ def test_a_damaged_record_of_a_model_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "MODELS", tmp_path)
     (tmp_path / "other.json").write_text('{"sha256": ')
     with pytest.raises(ValueError, match="other.json does not describe a model.*restore it from git"):
-        potential.registry()
+        records.registry()
 
 
 def test_vacancy_takes_one_atom_and_finds_its_neighbours():

@@ -19,6 +19,7 @@ FIGURES = {
     "00_lattice_dynamics/densities": "densities",
     "03_evaluation/parity": "parity",
     "03_evaluation/errors_by_distance": "errors_by_distance",
+    "03_evaluation/bands_against_dft": "bands_against_dft",
     "03_evaluation/vacancy_modes": "vacancy_modes_3x3",
     "04_pristine/bands": "fig_4_1_pristine_bands",
     "04_pristine/projected_dos": "fig_4_2_projected_dos",

@@ -3,7 +3,7 @@
     python -m uv venv ENV && python -m uv pip install --python ENV -r benchmarks/foundation_models/requirements.txt
     python benchmarks/foundation_models/compare.py ENV
 
-Writes foundation_models.json beside this file; a quarter of an hour on one core that does nothing else.
+Writes data/foundation_models.json, which 03 reads; a quarter of an hour on one core that does nothing else.
 """
 
 import argparse
@@ -126,7 +126,7 @@ def main() -> None:
         found = our_own(model, frames, start) if model == OURS else foreign(python, model, frames, start)
         rows[model] = judge(found, test, shapes)
     records.write_json(
-        HERE / "foundation_models.json",
+        paths.DATA / "foundation_models.json",
         {
             "data": {"file": data, "sha256": records.sha256(paths.data_file(data))},
             "model": {"name": OURS, "sha256": records.sha256(paths.model_file(OURS))},

@@ -206,7 +206,7 @@ def close_pairs(frames: list[Atoms]) -> list[tuple[int, int, float, float]]:
     work = -(F_i + F_j)/2 . (R_j - R_i) in eV, the trapezoid rule, for each frame with the next
     five of its cell and species order. Its error is of third order: for a Morse bond of
     exponent 2/A, |dF . dR| d / (2 A) at displacement d. Pairs where that exceeds a tenth of the
-    work are left out.
+    work are left out, and those in which an atom is half an A or more away: another site may be empty.
     """
     cells: dict[str, list[int]] = defaultdict(list)
     for index, atoms in enumerate(frames):
@@ -222,7 +222,7 @@ def close_pairs(frames: list[Atoms]) -> list[tuple[int, int, float, float]]:
             forces = first.calc.results["forces"], second.calc.results["forces"]
             work = -float(np.sum((forces[0] + forces[1]) / 2 * step))
             error = abs(np.sum((forces[1] - forces[0]) * step)) * length.max() / 2
-            if error < 0.1 * abs(work):
+            if length.max() < 0.5 and error < 0.1 * abs(work):
                 pairs.append((i, j, energy(second) - energy(first), work))
     return pairs
 

@@ -37,16 +37,21 @@ TARGETS = {
 }  # fmt: skip
 
 
-def as_dft(name: str, potential: Potential, folder: Path) -> tuple[Phonopy, Phonopy]:
+def kept() -> Path:
+    """Where forces of cells displaced as for DFT are kept, for every notebook that asks for them."""
+    return paths.RESULTS / "against_dft"
+
+
+def as_dft(name: str, potential: Potential) -> tuple[Phonopy, Phonopy]:
     """Phonopy objects of data/reference/`name`.yaml.xz and of the model, of the same displacements.
 
-    With the force constants as they come from the forces; what the model computes is kept in `folder`.
+    With the force constants as they come from the forces.
     """
     dft = phonopy.load(paths.REFERENCE / f"{name}.yaml.xz", symmetrize_fc=False, log_level=0)
     step = float(np.linalg.norm(dft.dataset["first_atoms"][0]["displacement"]))
     n = int(dft.supercell_matrix[0, 0])
     cell = force_constants.to_ase(dft.primitive)
-    ours = force_constants.by_differences(cell, n, potential, displacement=step, folder=folder / name)
+    ours = force_constants.by_differences(cell, n, potential, displacement=step, folder=kept())
     if not np.allclose(ours.displacements, dft.displacements):
         raise RuntimeError(
             f"{name}: this version of phonopy displaces other atoms than were displaced for DFT"
@@ -66,11 +71,11 @@ def optical_sets(dft: Phonopy, other: Phonopy) -> list[phonons.PairedSet]:
     return [each for each in paired if each.frequency_THz > 0.1]
 
 
-def gamma_in_dft_geometry(potential: Potential, folder: Path) -> dict[str, float]:
+def gamma_in_dft_geometry(potential: Potential) -> dict[str, float]:
     """Frequencies in cm-1 by irrep of the sheet at Gamma, in the geometry and by the displacements of our DFT."""
     known = json.loads((paths.DATA / "literature.json").read_text())[FORMULA]["gamma_geometry"]
     cell = structures.monolayer(FORMULA, known["lattice_constant"], known["thickness"])
-    how = {"displacement": known["displacement"], "folder": folder / "gamma"}
+    how = {"displacement": known["displacement"], "folder": kept()}
     modes = phonons.gamma_modes(force_constants.by_differences(cell, 1, potential, **how))
     found = {
         irrep: float(modes.frequencies[members].mean() * phonons.PER_CM)
@@ -84,10 +89,10 @@ def gamma_in_dft_geometry(potential: Potential, folder: Path) -> dict[str, float
     return found
 
 
-def against_targets(potential: Potential, test: list[Atoms], folder: Path) -> dict[str, float]:
+def against_targets(potential: Potential, test: list[Atoms]) -> dict[str, float]:
     """What TARGETS limit, of a model of WSe2 on `test` frames that it never saw; 3 x 3 vacancies only if there are any.
 
-    Phonons and lattice constant against data/reference; forces of displaced cells are kept in `folder`.
+    Phonons and lattice constant against data/reference.
     """
     predicted = dataset.predict(test, potential.calculator)
     total = dataset.errors(test, predicted)["total"]
@@ -98,16 +103,18 @@ def against_targets(potential: Potential, test: list[Atoms], folder: Path) -> di
         if "stress" in atoms.calc.results
     ]
     near = [
-        each for each in pairs if dataset.kind(each[0]) == "vacancy_3x3" and each[0].info["rattle"] <= 0.06
+        each
+        for each in pairs
+        if dataset.kind(each[0]) == "vacancy_3x3" and each[0].info.get("rattle", 1) <= 0.06
     ]
     large = dataset.read(paths.REFERENCE / "vacancy_6x6.xyz")
-    dft, ours = as_dft("vacancy_3x3", potential, folder)
+    dft, ours = as_dft("vacancy_3x3", potential)
     changes = force_changes(dft, ours)
     for phonon in (dft, ours):
         force_constants.symmetrise(phonon)
     sets = optical_sets(dft, ours)
     known = json.loads((paths.DATA / "literature.json").read_text())[FORMULA]["gamma_per_cm"]
-    gamma = gamma_in_dft_geometry(potential, folder)
+    gamma = gamma_in_dft_geometry(potential)
     sheet = json.loads((paths.REFERENCE / "monolayer.json").read_text())
     start = structures.monolayer(FORMULA, sheet["lattice_constant_A"], sheet["thickness_A"])
     relaxed = relaxation.relax(start, potential, hold_symmetry=True, relax_cell=True)

@@ -13,7 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch
-from matplotlib.ticker import LogLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 
 from helpers import dataset, records
 from helpers.localisation import ENHANCEMENT, Continued, Decay, Mode
@@ -656,9 +656,11 @@ def calibration(panels: dict[str, tuple[str, np.ndarray, np.ndarray]], share: in
         ends = np.array([min(rms[0]) / 2, max(rms[0]) * 2])
         axes.loglog(ends, ends, color="black", linewidth=0.8, label="error = spread")
         axes.set(
-            title=name, xlabel=f"spread ({unit})", xlim=ends,
+            xlabel=f"spread ({unit})", xlim=ends,
             ylim=(min(map(min, rms)) / 10, 2 * abs(error).max()),
         )  # fmt: skip
+        axes.set_title(name, fontsize=9)
+        axes.xaxis.set_minor_formatter(NullFormatter())
     every[0, 0].set_ylabel("error")
     every[0, 0].legend(loc="lower right")
     return figure

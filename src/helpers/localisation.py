@@ -1,7 +1,7 @@
 """Phonons beside a defect: the cell with its pristine twin, weights, participation ratios, radial shells."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -79,9 +79,6 @@ class Mode:
     across: float  # the part of `weight` on the atom across the plane
     out_of_plane: float  # the part of `weight` along z
     enhancement: float  # weight x N / (atoms at the defect): 1 for a mode spread evenly
-
-    def as_dict(self) -> dict[str, float | str]:
-        return asdict(self)
 
 
 def participation_ratio(motion: np.ndarray) -> np.ndarray:
@@ -169,9 +166,6 @@ class Continued:
             float(len(motion) * participation_ratio(motion)),
             {name: float(motion[atoms].sum()) for name, atoms in groups.items()},
         )
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)

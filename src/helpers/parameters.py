@@ -246,7 +246,7 @@ class Evaluation(Data):
         known = [
             *sorted(paths.REFERENCE.glob("*.*")),
             paths.DATA / "literature.json",
-            paths.BENCHMARKS / "foundation_models" / "foundation_models.json",
+            paths.DATA / "foundation_models.json",
             *map(paths.model_file, paths.siblings(self.model)),
         ]
         model = {"model": records.sha256(paths.model_file(self.model))}
@@ -318,7 +318,7 @@ class Pristine(WithCommittee, Sampled):
     """04_pristine."""
 
     step: ClassVar[str] = "04_pristine"
-    modules: ClassVar[tuple[str, ...]] = ("phonons", "force_constants", "relaxation", "structures")
+    modules: ClassVar[tuple[str, ...]] = ("evaluation",)
     supercell: Size = 6
     mesh: int = Field(default=120, ge=1, le=400)
 
@@ -358,7 +358,7 @@ class Defect(WithCommittee, DefectiveCell):
     """05_defect."""
 
     step: ClassVar[str] = "05_defect"
-    modules: ClassVar[tuple[str, ...]] = ("localisation",)
+    modules: ClassVar[tuple[str, ...]] = ("evaluation", "localisation")
     rattle: float = Field(default=0.05, ge=0.0, le=0.2)
     seed: int = Field(default=1, ge=0)
 

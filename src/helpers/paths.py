@@ -10,7 +10,6 @@ MODELS = DATA / "models"
 REFERENCE = DATA / "reference"
 NOTEBOOKS = ROOT / "notebooks"
 FIGURES = ROOT / "figures"
-BENCHMARKS = ROOT / "benchmarks"
 RESULTS = Path(os.environ.get("WSE2_RESULTS", ROOT / "results")).resolve()
 
 

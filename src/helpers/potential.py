@@ -18,7 +18,7 @@ from ase.calculators.mixing import LinearCombinationCalculator
 from ase.data import chemical_symbols
 from dftd3.ase import DFTD3
 
-from helpers import dataset, paths
+from helpers import dataset, paths, records
 
 # MACE prints a line on import about an accelerator that is not installed.
 with contextlib.redirect_stdout(io.StringIO()):
@@ -45,18 +45,6 @@ class Potential:
         )
 
 
-def registry() -> dict[str, dict[str, Any]]:
-    """What data/models/*.json says of each model, by name: `sha256`, `data`, `split`; ValueError if one is damaged."""
-    known = {}
-    for path in paths.MODELS.glob("*.json"):
-        try:
-            record = json.loads(path.read_text())
-            known[path.stem] = {name: record[name] for name in ("sha256", "data", "split")}
-        except (ValueError, KeyError) as error:
-            raise ValueError(f"{path} does not describe a model ({error}): restore it from git") from error
-    return known
-
-
 def load(
     model: str,
     *,
@@ -80,7 +68,7 @@ def load(
     if not content:
         raise ValueError(f"model {path} is empty; copy it again or train it with 02_training")
     checksum = hashlib.sha256(content).hexdigest()
-    known = {name: record["sha256"] for name, record in registry().items()}
+    known = {name: record["sha256"] for name, record in records.registry().items()}
     registered = checksum in known.values()
     if path.parent == paths.MODELS and checksum != known.get(path.stem):
         raise ValueError(
@@ -119,7 +107,7 @@ def load(
 
 def training_frames(potential: Potential) -> list[Atoms] | None:
     """The frames that a model of data/models was trained on; None where they are not known here."""
-    for record in registry().values():
+    for record in records.registry().values():
         data = paths.DATA / record["data"]["file"]
         if record["sha256"] == potential.checksum and data.is_file():
             return [atoms for atoms in dataset.read(data) if dataset.group(atoms) in record["split"]["train"]]

@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -63,6 +64,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **found}
 
 
+@functools.cache
 def imported_helpers(modules: tuple[str, ...]) -> set[str]:
     """`modules` (names in helpers) and every helper they import, directly or not."""
     found: set[str] = set()
@@ -116,6 +118,18 @@ def drawing(step: str) -> str:
         [(Path(__file__).parent / "figures.py").read_text(), *("".join(cell["source"]) for cell in cells)]
     )
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def registry() -> dict[str, dict[str, Any]]:
+    """What data/models/*.json says of each model, by name: `sha256`, `data`, `split`; ValueError if one is damaged."""
+    known = {}
+    for path in paths.MODELS.glob("*.json"):
+        try:
+            record = json.loads(path.read_text())
+            known[path.stem] = {name: record[name] for name in ("sha256", "data", "split")}
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"{path} does not describe a model ({error}): restore it from git") from error
+    return known
 
 
 def write(run: Any, results: dict[str, Any]) -> Path:

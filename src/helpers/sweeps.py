@@ -1,6 +1,5 @@
 """Sweeps: the runs that a small YAML file asks for, and what each needs of a machine."""
 
-import json
 import math
 import re
 from pathlib import Path
@@ -128,7 +127,7 @@ def read(path: Path) -> list[Run]:
 
 def is_shipped(model: str) -> bool:
     """Whether it is a model of data/models or a copy of one. FileNotFoundError if there is none of that name."""
-    known = {json.loads(file.read_text())["sha256"] for file in paths.MODELS.glob("*.json")}
+    known = {record["sha256"] for record in records.registry().values()}
     return records.sha256(paths.model_file(model)) in known
 
 
