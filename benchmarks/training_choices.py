@@ -3,18 +3,17 @@
     python benchmarks/training_choices.py [NAME ...]
 
 80 epochs in float32 on data/wse2_extended.xyz, 0.2 to 1 h of one core each; a killed one goes on.
-Each row enters training_choices.json beside this file when it is done.
+Each row enters data/training_choices.json, which 02 shows, when it is done.
 """
 
 import argparse
 import json
-from pathlib import Path
 
 from tqdm import tqdm
 
 from helpers import dataset, parameters, paths, records, training
 
-FILE = Path(__file__).with_suffix(".json")
+FILE = paths.DATA / "training_choices.json"
 DATA = "wse2_extended.xyz"
 BASE = {"default_dtype": "float32", "max_num_epochs": 80, "start_stage_two": 56}
 CHOICES: dict[str, dict[str, bool | int | float | str]] = {

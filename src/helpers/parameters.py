@@ -202,7 +202,8 @@ class Training(Data):
     @cached_property
     def inputs(self) -> dict[str, str]:
         shipped = [path for path in paths.MODELS.glob("*.*") if path.suffix in (".log", ".json")]
-        known = super().inputs | {path.name: records.sha256(path) for path in sorted(shipped)}
+        tried = paths.DATA / "training_choices.json"
+        known = super().inputs | {path.name: records.sha256(path) for path in (*sorted(shipped), tried)}
         if self.foundation_model:
             known["foundation_model"] = records.sha256(paths.model_file(self.foundation_model))
         return known
