@@ -68,6 +68,8 @@ NUMBERS = [
         for q in "ΓMK"
     ],
     ("Modes of the vacancy in 3×3, model against DFT, mean absolute", "03_evaluation", "vacancy_modes/model/mean_absolute_per_cm", "{:.1f} cm⁻¹"),
+    ("Force RMSE in a 6×6 vacancy that no model was trained on", "03_evaluation", "targets/forces_vacancy_6x6", "{:.0f} meV/Å"),
+    ("Targets of accuracy that are met, of nine", "03_evaluation", "targets_met", "{}"),
     ("The three W of a 3×3 vacancy move inwards, DFT", "03_evaluation", "vacancy/DFT/inward_A", "{:.3f} Å"),
     ("The three W of a 3×3 vacancy move inwards, model", "03_evaluation", "vacancy/MACE/inward_A", "{:.3f} Å"),
     ("C11, relaxed ions", "03_evaluation", "sheet/C11_N_per_m", "{:.0f} N/m"),

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -86,7 +87,7 @@ def judge(found: dict, test: list[Atoms], shapes: dict[str, int]) -> dict:
     E0s, _ = dataset.reference_energies(offset)
     for atoms in predicted:
         atoms.calc.results["energy"] += sum(E0s[number] for number in atoms.numbers)
-    row = {"errors": dataset.errors(test, predicted)}
+    row: dict[str, Any] = {"errors": dataset.errors(test, predicted)}
     start, per_cm = len(test), {}
     for name, count in shapes.items():
         dft, ours = reference(name), reference(name)
@@ -100,6 +101,8 @@ def judge(found: dict, test: list[Atoms], shapes: dict[str, int]) -> dict:
         for label, q_point in REFERENCES[name].items():
             pairs = phonons.pair(dft, ours, q_point)[3 * (label == "Γ") :]
             per_cm[label] = float(abs(pairs[:, 1] - pairs[:, 0]).mean() * phonons.PER_CM)
+            if label == "Γ":
+                row["over_dft_at_gamma"] = float(np.mean(pairs[:, 1] / pairs[:, 0]))
         if not REFERENCES[name]:
             row["force_changes_meV_per_A"] = evaluation.force_changes(dft, ours)
             sets = evaluation.optical_sets(dft, ours)
