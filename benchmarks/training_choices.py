@@ -53,8 +53,9 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CHOICES)}")
     names = parser.parse_args().names or list(CHOICES)
     for name in tqdm(names, unit="training"):
+        row = measure(name)
         rows = json.loads(FILE.read_text())["rows"] if FILE.exists() else {}
-        rows[name] = measure(name)
+        rows[name] = row  # read only now: another process may have added some
         records.write_json(FILE, {"data": DATA, "base": BASE, "rows": rows, "versions": records.versions()})
 
 

@@ -326,12 +326,19 @@ def test_the_shipped_model_is_what_its_record_says(frames):
 def test_flags_over_the_profile(place, few):
     run = tiny(place, flags={"loss": "universal", "hidden_irreps": "2x0e + 2x1o", "E0s": "average"})
     assert run.tag.endswith("_E0s=average_hidden_irreps=2x0e+2x1o_loss=universal")
+    without_ema = training.arguments(training.flags(tiny(place, flags={"ema": False}), E0S))
+    assert "--amsgrad" in without_ema and not [
+        each for each in without_ema if each in ("--ema", "--ema=False")
+    ]
     described = training.describe(run, dataset.split(few))
     assert described["settings"]["loss"] == "universal"
     assert described["E0s"] == {"rule": "as told by flags"}
     for wrong, message in (
         ({"los": "universal"}, "no flag 'los'; did you mean 'loss'"),
         ({"seed": 3}, "'seed' is set by the run itself"),
+        ({"ema": "no"}, "'ema' = 'no': give it as True or False: it is a switch"),
+        ({"compute_stress": True}, "give it as text, 'True'"),
+        ({"max_num_epochs": 20}, "start_stage_two = 57 must lie between 0 and max_num_epochs = 20"),
     ):
         with pytest.raises(ValueError, match=message):
             training.run(tiny(place, flags=wrong), few)
@@ -359,7 +366,7 @@ def test_fine_tuning_starts_from_what_the_model_knows(resumed, place, few, monke
     assert after["rmse_force_meV_per_A"] < 1.5 * before["rmse_force_meV_per_A"]
     described = json.loads((tuned.folder / training.MARKER).read_text())
     assert described["foundation_model"] == records.sha256(shifted)
-    assert described["settings"]["lr"] == 0.001
+    assert described["settings"]["lr"] == 0.001 and "hidden_irreps" not in described["settings"]
     oxide = [atoms.copy() for atoms in few]
     for atoms, labelled in zip(oxide, few, strict=True):
         atoms.symbols[1] = "O"

@@ -12,7 +12,7 @@ CAPTIONS = {
     "03_evaluation/errors_by_distance": "Force error against the distance from the empty site, on held-back frames with a vacancy. It is largest at the vacancy and in the crowded 2×2 cell.",
     "03_evaluation/bands_against_dft": "Bands of the model (thin) over those of DFT (thick), both of the force constants of a 3×3 cell; circles are DFT where a 2×2 or 3×3 cell is exact. Only near K do two acoustic branches visibly leave DFT.",
     "03_evaluation/vacancy_modes": "Deviation from DFT of each mode of a vacancy in 3×3, for the model and for a null model that knows only the pristine sheet; larger symbols have more weight at the vacancy. The model lies closer.",
-    "03_evaluation/calibration": "Error against the spread of the committee, for force components on test frames and for modes of the 3×3 vacancy. Circles, root mean squares of a tenth each, above the line: the error is larger than the spread says.",
+    "03_evaluation/calibration": "Error against the spread of the committee, for force components on test frames and for modes of the 3×3 vacancy. Circles are root mean squares of tenths; above the dashed line the error is larger than the spread says.",
     "04_pristine/committee": "Bands with what a committee of models leaves open, and below them the standard deviation of each branch.",
     "04_pristine/bands": "Nine bands along Γ–M–K–Γ, three acoustic and six optical with a gap between them, and the total density of states. Circles are DFT at Γ, M and K, which training never saw.",
     "04_pristine/projected_dos": "Density of states by element. W has most of the motion below the gap, Se most of it above; near 7.7 THz both take part.",

@@ -51,7 +51,12 @@ def foreign(python: Path, model: str, frames: list[Atoms], sheet: Atoms) -> dict
         files = [Path(place) / name for name in ("frames.xyz", "sheet.xyz", "out.json")]
         ase.io.write(files[0], [Atoms(each) for each in frames])
         ase.io.write(files[1], sheet)
-        subprocess.run([python, HERE / "predict.py", model, *files], check=True, stderr=subprocess.DEVNULL)
+        done = subprocess.run(
+            [python, HERE / "predict.py", model, *files], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            last = "\n".join(done.stderr.splitlines()[-5:])
+            raise RuntimeError(f"predict.py failed for {model}; its last lines:\n{last}")
         return json.loads(files[2].read_text())
 
 

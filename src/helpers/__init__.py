@@ -1,7 +1,7 @@
 """Helpers behind the notebooks, one idea a module; each may import those above it in this list.
 
-paths, structures, records, parameters, dataset, reference, training, potential, relaxation, hessian,
-force_constants, phonons, localisation, ledger, figures.
+paths, structures, records, parameters, dataset, reference, potential, relaxation, hessian, force_constants, phonons,
+evaluation, training, localisation, ledger, figures.
 """
 
 import importlib.metadata

@@ -218,11 +218,11 @@ def committee_bands(bands: Bands, members: np.ndarray) -> Figure:
     above.plot(bands.distances, bands.frequencies, color=BLUE, linewidth=0.9)
     for branch, around in zip(bands.frequencies.T, deviation.T, strict=True):
         filled = above.fill_between(
-            bands.distances, branch - 2 * around, branch + 2 * around, color=ORANGE, alpha=0.6, linewidth=0
+            bands.distances, branch - around, branch + around, color=ORANGE, alpha=0.6, linewidth=0
         )
     _draw_bands(above, bands)
     figure.legend(
-        [above.lines[0], filled], ["model", f"± 2 standard deviations of {len(members)} models"],
+        [above.lines[0], filled], ["model", f"± standard deviation of {len(members)} models"],
         loc="outside upper center", ncols=2,
     )  # fmt: skip
     acoustic = below.plot(bands.distances, deviation[:, :3] * PER_CM, color=VERMILION, linestyle="--")
@@ -639,30 +639,35 @@ def bands_against_dft(bands: Bands, dft: Bands, exact: dict[str, np.ndarray]) ->
     return figure
 
 
-def calibration(panels: dict[str, tuple[str, np.ndarray, np.ndarray]], share: int = 10) -> Figure:
-    """Error against the spread of a committee, both (n,) in the unit given first, for each panel.
+def calibration(panels: dict[str, tuple[str, np.ndarray, np.ndarray]], models: int) -> Figure:
+    """Error of one of `models` against their spread, both (n,) in the unit given first, for each panel.
 
-    Points are root mean squares over parts of equal size, `share` of them, by spread; on the line an error is as large as
-    the spread says.
+    Circles are root mean squares over tenths by spread. The spread of a few models is noisy itself, so that even errors that
+    it describes exactly do not lie on the diagonal: the dashed line is what Gaussian ones would give.
     """
-    figure, every = new(6.3, 3.2, ncols=len(panels), squeeze=False)
+    figure, every = new(6.3, 3.3, ncols=len(panels), squeeze=False)
     for axes, (name, (unit, spread, error)) in zip(every[0], panels.items(), strict=True):
-        parts = np.array_split(np.argsort(spread), share)
-        rms = [[np.sqrt(np.mean(values[part] ** 2)) for part in parts] for values in (spread, abs(error))]
+        drawn = np.random.default_rng(0).normal(size=(models, len(spread))) * spread
+        rms, ideal = (
+            np.array(
+                [[np.sqrt(np.mean(values[part] ** 2)) for part in np.array_split(np.argsort(by), 10)] for values in (by, of)]
+            )
+            for by, of in ((spread, error), (drawn.std(axis=0, ddof=1), drawn[0]))
+        )  # fmt: skip
         axes.loglog(spread, abs(error), ".", color="0.75", markersize=2, zorder=0, rasterized=True)
         axes.loglog(
-            *rms, "o", color=BLUE, markersize=5, markerfacecolor="none", label="root mean squares of a tenth"
+            *rms, "o", color=BLUE, markersize=5, markerfacecolor="none", label="root mean squares of tenths"
         )
-        ends = np.array([min(rms[0]) / 2, max(rms[0]) * 2])
+        axes.loglog(*ideal, "--", color=VERMILION, label="if the spread said it all")
+        ends = np.array([rms[0].min() / 2, rms[0].max() * 2])
         axes.loglog(ends, ends, color="black", linewidth=0.8, label="error = spread")
         axes.set(
-            xlabel=f"spread ({unit})", xlim=ends,
-            ylim=(min(map(min, rms)) / 10, 2 * abs(error).max()),
+            xlabel=f"spread ({unit})", xlim=ends, ylim=(rms.min() / 10, 2 * abs(error).max()),
         )  # fmt: skip
         axes.set_title(name, fontsize=9)
         axes.xaxis.set_minor_formatter(NullFormatter())
     every[0, 0].set_ylabel("error")
-    every[0, 0].legend(loc="lower right")
+    figure.legend(*every[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 

@@ -75,7 +75,7 @@ def complaint(error: dict[str, Any]) -> str:
         "float_type": "must be a number, like 0.02",
         "string_type": "must be text",
         "list_type": "must be a list, like [6, 12]",
-        "dict_type": 'must be a dictionary, like {"lr": 0.005}',
+        "dict_type": 'must be a dictionary, like {"lr": 0.005, "ema": False}, True and False with a capital letter',
         "bool_type": "must be True or False, with a capital letter (papermill passes 'true' as text)",
     }
     if len(error["loc"]) > 1:  # within a list
@@ -229,7 +229,30 @@ class LatticeDynamics(Data):
         return super().inputs | {"model": records.sha256(paths.model_file(self.model))}
 
 
-class Evaluation(Data):
+class WithCommittee(Run):
+    """What every notebook that can draw error bars has in common."""
+
+    model: str = "wse2-small"
+    committee: bool = False
+
+    @property
+    def members(self) -> list[Self]:
+        """The same run for each sibling of its model; none unless `committee` is set."""
+        siblings = paths.siblings(self.model) if self.committee else []
+        if self.committee and len(siblings) < 2:
+            stem = paths.model_file(self.model).stem
+            raise FileNotFoundError(
+                f"committee = True: of {stem}-2.model, {stem}-3.model, ... beside {stem}.model there are {len(siblings)}, "
+                "which is no committee. Train some with other values of seed and fold in 02, and give them these names"
+            )
+        return [type(self)(**self.model_dump() | {"model": each, "committee": False}) for each in siblings]
+
+    @cached_property
+    def inputs(self) -> dict[str, str]:
+        return super().inputs | {Path(member.model).name: member.inputs["model"] for member in self.members}
+
+
+class Evaluation(WithCommittee, Data):
     """03_evaluation."""
 
     step: ClassVar[str] = "03_evaluation"
@@ -240,7 +263,7 @@ class Evaluation(Data):
 
     @property
     def tag(self) -> str:
-        return model_name(self) + self.other_data
+        return model_name(self) + self.other_data + self.other_than_default("model", "data")
 
     @cached_property
     def inputs(self) -> dict[str, str]:
@@ -248,7 +271,6 @@ class Evaluation(Data):
             *sorted(paths.REFERENCE.glob("*.*")),
             paths.DATA / "literature.json",
             paths.DATA / "foundation_models.json",
-            *map(paths.model_file, paths.siblings(self.model)),
         ]
         model = {"model": records.sha256(paths.model_file(self.model))}
         return super().inputs | model | {path.name: records.sha256(path) for path in known}
@@ -291,28 +313,6 @@ class Sampled(Simulation):
                 "is for method = 'analytic': differences of forces lose half of its seven digits; give 'float64'"
             )
         return dtype
-
-
-class WithCommittee(Simulation):
-    """What every notebook that can draw error bars has in common."""
-
-    committee: bool = False
-
-    @property
-    def members(self) -> list[Self]:
-        """The same run for each sibling of its model; none unless `committee` is set."""
-        siblings = paths.siblings(self.model) if self.committee else []
-        if self.committee and len(siblings) < 2:
-            stem = paths.model_file(self.model).stem
-            raise FileNotFoundError(
-                f"committee = True: of {stem}-2.model, {stem}-3.model, ... beside {stem}.model there are {len(siblings)}, "
-                "which is no committee. Train some with other values of seed and fold in 02, and give them these names"
-            )
-        return [type(self)(**self.model_dump() | {"model": each, "committee": False}) for each in siblings]
-
-    @cached_property
-    def inputs(self) -> dict[str, str]:
-        return super().inputs | {member.model: member.inputs["model"] for member in self.members}
 
 
 class Pristine(WithCommittee, Sampled):

@@ -1,5 +1,6 @@
 """Places of the compendium, found from the package and never from the working directory."""
 
+import glob
 import os
 import re
 from pathlib import Path
@@ -49,8 +50,8 @@ def siblings(model: str) -> list[str]:
     path = model_file(model)
     by_number = {
         int(number[1]): sibling
-        for sibling in path.parent.glob(f"{path.stem}-*.model")
-        if (number := re.fullmatch(r"-(\d+)", sibling.stem.removeprefix(path.stem)))
+        for sibling in path.parent.glob(f"{glob.escape(path.stem)}-*.model")
+        if (number := re.fullmatch(r"-([2-9]|[1-9]\d)", sibling.stem.removeprefix(path.stem)))
     }
     found = [by_number[number] for number in sorted(by_number)]
     return [each.stem if path.stem == model else str(each) for each in found]

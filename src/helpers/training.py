@@ -70,9 +70,10 @@ FINE_TUNING = {
     "foundation_model": "foundation.model", "multiheads_finetuning": "False", "E0s": "foundation",
     "lr": 0.001, "stage_two_lr": 0.0002,
 }  # fmt: skip
+ARCHITECTURE = ("model", "hidden_irreps", "max_ell", "r_max")
 OURS = (
     "name", "train_file", "valid_file", "work_dir", "device", "seed", "foundation_model", "stage_two", "swa",
-    "restart_latest", "save_all_checkpoints",
+    "restart_latest", "save_all_checkpoints", "log_dir", "model_dir", "checkpoints_dir",
 )  # fmt: skip
 # Where it runs and what is drawn of it: a run may go on under other values of these.
 BOOKKEEPING = ("device", "plot", "plot_frequency", "wandb", "wandb_project", "wandb_entity", "wandb_name")
@@ -106,30 +107,46 @@ def flags(training: parameters.Training, energies: dict[int, float]) -> dict[str
         "seed": training.seed,
         "work_dir": ".",  # with the run's folder as working directory, no path enters MACE's log
     }
+    profile = PROFILES[training.profile]
     if training.foundation_model:
         ours |= FINE_TUNING
-    return PROFILES[training.profile] | ours | training.flags
+        profile = {name: value for name, value in profile.items() if name not in ARCHITECTURE}
+    return profile | ours | training.flags
 
 
 def check_flags(training: parameters.Training) -> None:
-    """ValueError for one of `training.flags` that mace_run_train does not know, or that is ours to set."""
+    """ValueError for `training.flags` that mace_run_train does not know, that are ours to set, or that skip a stage."""
     with quiet():
         from mace.tools import build_default_arg_parser
 
-    options = [option for action in build_default_arg_parser()._actions for option in action.option_strings]
-    known = [option.removeprefix("--") for option in options if option.startswith("--")]
-    for name in training.flags:
+    takes = {  # whether it takes a value
+        option.removeprefix("--"): action.nargs != 0
+        for action in build_default_arg_parser()._actions
+        for option in action.option_strings
+    }
+    for name, value in training.flags.items():
         if name in OURS:
             raise ValueError(f"flags: '{name}' is set by the run itself; leave it out")
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
+        if name not in takes:
+            close = difflib.get_close_matches(name, takes, n=1)
             meant = f"; did you mean '{close[0]}'?" if close else ""
             raise ValueError(f"flags: mace_run_train has no flag '{name}'{meant}")
+        if isinstance(value, bool) == takes[name]:
+            how = f"text, '{value}'" if takes[name] else "True or False: it is a switch"
+            raise ValueError(f"flags: '{name}' = {value!r}: give it as {how}")
+    merged = PROFILES[training.profile] | training.flags
+    first, last = merged["start_stage_two"], merged["max_num_epochs"]
+    if not 0 < first < last:
+        raise ValueError(
+            f"flags: start_stage_two = {first} must lie between 0 and max_num_epochs = {last}, "
+            "or one of the two stages does not take place: give both"
+        )
 
 
 def arguments(flags: dict[str, Any]) -> list[str]:
     """Flags as mace_run_train takes them."""
-    return [f"--{name}" if value is True else f"--{name}={value}" for name, value in flags.items()]
+    given = {name: value for name, value in flags.items() if value is not False}
+    return [f"--{name}" if value is True else f"--{name}={value}" for name, value in given.items()]
 
 
 def describe(training: parameters.Training, parts: dict[str, list[Atoms]]) -> dict[str, Any]:
@@ -140,6 +157,7 @@ def describe(training: parameters.Training, parts: dict[str, list[Atoms]]) -> di
     start = {}
     if training.foundation_model:
         start["foundation_model"] = training.inputs["foundation_model"]
+    if training.foundation_model and "E0s" not in training.flags:
         E0s["rule"] = "those of the foundation model, moved by the least squares of its errors"
     elif "E0s" not in training.flags:
         each = {str(number): round(energy, 5) for number, energy in sorted(energies.items())}
@@ -400,16 +418,20 @@ def errors(model: Path, frames: list[Atoms]) -> dict[str, dict[str, float]]:
     return dataset.errors(frames, dataset.predict(frames, calculator))
 
 
-def targets(model: Path, test: list[Atoms]) -> dict[str, float] | str:
-    """`evaluation.against_targets` of a model file of our own; why there is no such thing, where there is none."""
+def targets(model: Path, test: list[Atoms]) -> dict[str, float] | str | None:
+    """`evaluation.against_targets` of a model file of our own; why not, if it is too poor for it.
+
+    None if it is not of the material of data/reference.
+    """
     from helpers import evaluation, potential  # here, for they import MACE, which takes seconds
 
+    found = potential.load(str(model), trust_model=True)
+    if not set(Formula(evaluation.FORMULA).count()) <= set(found.elements):
+        return None
     try:
-        elements = tuple(Formula(evaluation.FORMULA).count())
-        found = potential.load(str(model), trust_model=True, elements=elements)
         return evaluation.against_targets(found, test)
-    except (RuntimeError, ValueError) as error:
-        return str(error)
+    except RuntimeError as error:  # the sheet does not relax, or its modes are not those of D3h
+        return str(error).splitlines()[0]
 
 
 @contextlib.contextmanager
