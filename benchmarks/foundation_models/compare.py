@@ -3,7 +3,7 @@
     python -m uv venv ENV && python -m uv pip install --python ENV -r benchmarks/foundation_models/requirements.txt
     python benchmarks/foundation_models/compare.py ENV
 
-Writes data/foundation_models.json, which 03 reads; a quarter of an hour on one core that does nothing else.
+Writes data/foundation_models.json, which 03 reads; two minutes on one core that does nothing else.
 """
 
 import argparse
