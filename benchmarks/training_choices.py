@@ -2,7 +2,8 @@
 
     python benchmarks/training_choices.py [NAME ...]
 
-80 epochs in float32 on data/wse2_extended.xyz, 0.2 to 1 h of one core each; a killed one goes on.
+80 epochs in float32, batches of 5, on the first 134 frames of data/wse2_extended.xyz (all it had when the first
+rows were measured), 0.2 to 1 h of one core each; a killed one goes on.
 Each row enters data/training_choices.json, which 02 shows, when it is done.
 """
 
@@ -11,11 +12,11 @@ import json
 
 from tqdm import tqdm
 
-from helpers import dataset, parameters, paths, records, training
+from helpers import dataset, parameters, paths, potential, records, training
 
 FILE = paths.DATA / "training_choices.json"
-DATA = "wse2_extended.xyz"
-BASE = {"default_dtype": "float32", "max_num_epochs": 80, "start_stage_two": 56}
+DATA, FRAMES = "wse2_extended.xyz", 134
+BASE = {"batch_size": 5, "default_dtype": "float32", "max_num_epochs": 80, "start_stage_two": 56}
 CHOICES: dict[str, dict[str, bool | int | float | str]] = {
     "base": {},
     "float64": {"default_dtype": "float64"},
@@ -38,13 +39,14 @@ CHOICES: dict[str, dict[str, bool | int | float | str]] = {
 def measure(name: str) -> dict[str, object]:
     """Flags that differ, hours of one core, and errors on the validation frames by kind of cell."""
     run = parameters.Training(profile="small", data=DATA, flags=BASE | CHOICES[name], wandb_mode="disabled")
-    frames = dataset.read(paths.data_file(DATA))
-    model = training.run(run, frames)
+    parts = dataset.split(dataset.read(paths.data_file(DATA))[:FRAMES])
+    model = training.run(run, parts)
+    found = potential.load(str(model), trust_model=True)
     log = training.log_file(run.folder, training.flags(run, {}))
     return {
         "flags": CHOICES[name],
         "hours": round(training.wall_hours(log), 2),
-        "errors": training.errors(model, dataset.split(frames)["validation"]),
+        "errors": dataset.errors(parts["validation"], dataset.predict(parts["validation"], found.calculator)),
     }
 
 
@@ -56,7 +58,9 @@ def main() -> None:
         row = measure(name)
         rows = json.loads(FILE.read_text())["rows"] if FILE.exists() else {}
         rows[name] = row  # read only now: another process may have added some
-        records.write_json(FILE, {"data": DATA, "base": BASE, "rows": rows, "versions": records.versions()})
+        records.write_json(
+            FILE, {"data": DATA, "frames": FRAMES, "base": BASE, "rows": rows, "versions": records.versions()}
+        )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,14 @@ if FIRST:
     os.environ["WSE2_RESULTS"] = tempfile.mkdtemp(prefix="wse2-results-")
 
 
+# What takes minutes comes first, so that no process is left with it at the end.
+LONG = ("notebooks/", "tests/test_slurm.py", "tests/test_committee.py", "tests/test_gpu_bundle.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(
+        key=lambda item: next((i for i, name in enumerate(LONG) if item.nodeid.startswith(name)), len(LONG))
+    )
     # Progress bars and libraries' remarks on stderr are no results.
     for notebook in {item.parent for item in items if isinstance(item, IPyNbCell)}:
         notebook.skip_compare += ("stderr",)

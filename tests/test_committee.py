@@ -74,5 +74,11 @@ def test_a_committee_is_the_model_and_its_siblings(model, tmp_path):
     alone.write_bytes(model.read_bytes())
     (tmp_path / "alone-2.model").write_bytes(b"")
     (tmp_path / "alone-new.model").write_bytes(b"")
-    with pytest.raises(FileNotFoundError, match="there are 1, which is no committee. Train some"):
+    assert parameters.Evaluation(model=str(model)).siblings == [
+        str(model.with_name(f"alike-{k}.model")) for k in (2, 3)
+    ]
+    assert parameters.Evaluation(model=str(alone)).siblings == []
+    with pytest.raises(
+        FileNotFoundError, match="there are 1, which is no committee. Set committee = False, or train"
+    ):
         _ = parameters.Defect(model=str(alone), committee=True).members

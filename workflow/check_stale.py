@@ -13,7 +13,7 @@ from helpers import parameters, paths, records
 
 def stale() -> list[str]:
     """A line for each thing that is stale: what it is, and why."""
-    runs, found = parameters.default_runs(), []
+    runs, found = publish.runs(), []
     published = json.loads(publish.RECORD.read_text())
 
     def since(origin: dict[str, str], run: parameters.Run) -> str | None:
@@ -25,7 +25,7 @@ def stale() -> list[str]:
         return None
 
     for step, run in runs.items():
-        notebook, origin = paths.NOTEBOOKS / f"{step}.ipynb", published["notebooks"].get(step, {})
+        notebook, origin = paths.NOTEBOOKS / f"{run.step}.ipynb", published["notebooks"].get(step, {})
         why = since(origin, run)
         if why is None and origin["sha256"] != records.sha256(notebook):
             why = "it is not the file that was published: its outputs were edited or lost"

@@ -12,7 +12,7 @@ import nbformat
 
 from helpers import parameters, paths, records
 
-# STEP/PICTURE of the default run -> its name in figures/
+# STEP/PICTURE of a run of `runs` -> its name in figures/
 FIGURES = {
     "00_lattice_dynamics/pipeline": "fig_3_1_pipeline",
     "00_lattice_dynamics/chains": "fig_2_2_chains",
@@ -21,13 +21,16 @@ FIGURES = {
     "03_evaluation/errors_by_distance": "errors_by_distance",
     "03_evaluation/bands_against_dft": "bands_against_dft",
     "03_evaluation/vacancy_modes": "vacancy_modes_3x3",
+    "03_evaluation/calibration": "calibration",
     "04_pristine/bands": "fig_4_1_pristine_bands",
     "04_pristine/projected_dos": "fig_4_2_projected_dos",
     "04_pristine/flexural": "flexural_branch",
+    "04_pristine committee/committee": "pristine_bands_committee",
     "05_defect/structure": "fig_4_3_vacancy",
     "05_defect/bands": "fig_4_4_vacancy_bands",
     "05_defect/mode_weights": "vacancy_modes",
     "05_defect/weights_against_dft": "vacancy_weights_3x3",
+    "05_defect committee/committee": "vacancy_modes_committee",
     "07_comparison/bands_12x12": "fig_4_5_comparison",
     "07_comparison/bands_6x6": "comparison_6x6",
     "07_comparison/differences": "differences",
@@ -40,6 +43,7 @@ FIGURES = {
     "08_dilute_limit/linewidths": "dilute_linewidths",
     "06_radial_dos/radial_dos": "fig_4_6_radial_dos",
     "06_radial_dos/decay": "decay",
+    "06_radial_dos committee/committee": "radial_dos_committee",
     "02_training/learning_curves": "learning_curves",
     "09_active_learning/learning_curves": "active_learning",
     "09_active_learning/queries": "fig_3_2_queries",
@@ -111,6 +115,13 @@ README = paths.ROOT / "README.md"
 BEGIN, END = "<!-- numbers: written by make publish -->\n", "<!-- end of numbers -->"
 
 
+def runs() -> dict[str, parameters.Run]:
+    """The default run of each notebook by its step, and "STEP committee": the same with error bars, whose figures alone are kept."""
+    default = parameters.default_runs()
+    bars = [run for run in default.values() if getattr(run, "committee", True) is False]
+    return default | {f"{run.step} committee": type(run)(committee=True) for run in bars}
+
+
 def result(run: parameters.Run) -> dict[str, Any]:
     """The run's result.json; ValueError when it is not valid for the run's key."""
     if records.load(run) is None:
@@ -125,10 +136,10 @@ def without_stderr(notebook: nbformat.NotebookNode) -> None:
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
 
 
-def execute(step: str, executed: Path) -> None:
-    """Run a notebook into the file `executed`; what only this run or this machine knows is removed."""
+def execute(step: str, executed: Path, *given: str) -> None:
+    """Run a notebook with `given` options into the file `executed`; what only this run or this machine knows is removed."""
     subprocess.run(
-        [sys.executable, "-m", "papermill", "-k", "python3", "--no-progress-bar",
+        [sys.executable, "-m", "papermill", "-k", "python3", "--no-progress-bar", *given,
          paths.NOTEBOOKS / f"{step}.ipynb", executed],
         check=True,
     )  # fmt: skip
@@ -182,8 +193,8 @@ def publish_numbers(runs: dict[str, parameters.Run]) -> None:
     notebooks = {
         step: {
             "key": run.key,
-            "drawing": records.drawing(step),
-            "sha256": records.sha256(paths.NOTEBOOKS / f"{step}.ipynb"),
+            "drawing": records.drawing(run.step),
+            "sha256": records.sha256(paths.NOTEBOOKS / f"{run.step}.ipynb"),
         }
         for step, run in runs.items()
     }
@@ -191,19 +202,20 @@ def publish_numbers(runs: dict[str, parameters.Run]) -> None:
 
 
 def main() -> None:
-    runs = parameters.default_runs()
+    every, default = runs(), parameters.default_runs()
     with tempfile.TemporaryDirectory() as folder:
         # All are run before one is replaced: the revision in their results is that of a clean tree.
-        for step in runs:
-            print(f"notebooks/{step}.ipynb", flush=True)
-            execute(step, Path(folder) / f"{step}.ipynb")
-        for step in runs:
+        for name, run in every.items():
+            print(name, flush=True)
+            given = () if name in default else ("-p", "committee", "True")
+            execute(run.step, Path(folder) / f"{name}.ipynb", *given)
+        for step in default:
             with records.whole_file(paths.NOTEBOOKS / f"{step}.ipynb") as temporary:
                 shutil.copyfile(Path(folder) / f"{step}.ipynb", temporary)
     for source, name in FIGURES.items():
         step, picture = source.split("/")
-        publish_figure(runs[step], picture, name)
-    publish_numbers(runs)
+        publish_figure(every[step], picture, name)
+    publish_numbers(every)
 
 
 if __name__ == "__main__":

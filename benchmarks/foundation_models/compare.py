@@ -88,8 +88,7 @@ def judge(found: dict, test: list[Atoms], shapes: dict[str, int]) -> dict:
     """Errors of forces, phonons and lattice constant of what a model found for `test` and then for displaced cells."""
     predicted = [with_labels(atoms, each) for atoms, each in zip(test, found["frames"], strict=False)]
     # Energies of another code differ by a constant for each element.
-    offset = [with_labels(a, p.calc.results | {"energy": dataset.energy(a) - p.get_potential_energy()}) for a, p in zip(test, predicted, strict=True)]  # fmt: skip
-    E0s, _ = dataset.reference_energies(offset)
+    E0s, _ = dataset.reference_energies(test, predicted)
     for atoms in predicted:
         atoms.calc.results["energy"] += sum(E0s[number] for number in atoms.numbers)
     row: dict[str, Any] = {"errors": dataset.errors(test, predicted)}
@@ -110,9 +109,8 @@ def judge(found: dict, test: list[Atoms], shapes: dict[str, int]) -> dict:
                 row["over_dft_at_gamma"] = float(np.mean(pairs[:, 1] / pairs[:, 0]))
         if not REFERENCES[name]:
             row["force_changes_meV_per_A"] = evaluation.force_changes(dft, ours)
-            sets = evaluation.optical_sets(dft, ours)
-            deviation = [abs(each.partner_THz - each.frequency_THz) * phonons.PER_CM for each in sets]
-            per_cm["vacancy"] = float(np.average(deviation, weights=[each.degeneracy for each in sets]))
+            off = evaluation.mean_deviation(evaluation.optical_sets(dft, ours))
+            per_cm["vacancy"] = off * phonons.PER_CM
     return row | {"phonons_per_cm": per_cm} | {name: found[name] for name in found if name != "frames"}
 
 

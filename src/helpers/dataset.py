@@ -12,7 +12,7 @@ frames of one kind and `seed` form a group, made from one cell or along one traj
 import hashlib
 import io
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -309,17 +309,19 @@ def duplicates(frames: list[Atoms]) -> list[tuple[int, int]]:
     return sorted(found)
 
 
-def reference_energies(frames: list[Atoms]) -> tuple[dict[int, float], int]:
+def reference_energies(frames: list[Atoms], predicted: Sequence[Atoms] = ()) -> tuple[dict[int, float], int]:
     """E0 in eV by atomic number, and the rank of the composition matrix.
 
-    The E0s are the least-squares fit of sum_Z n_Z E0_Z to the total energies; of several that fit
-    equally well, the one of least norm. They are determined by the data only if the rank equals
+    The E0s are the least-squares fit of sum_Z n_Z E0_Z to the total energies, or to what those of the same
+    frames as `predicted` lack; of several that fit equally well, the one of least norm. They are determined by the data only if the rank equals
     the number of elements: frames that all have one stoichiometry give rank 1 and an arbitrary
     share of the energy to each element.
     """
     elements = sorted({int(number) for atoms in frames for number in atoms.numbers})
     counts = np.array([[np.sum(atoms.numbers == number) for number in elements] for atoms in frames], float)
     energies = np.array([energy(atoms) for atoms in frames])
+    if predicted:
+        energies -= [energy(atoms) for atoms in predicted]
     solution, _, rank, _ = np.linalg.lstsq(counts, energies, rcond=None)
     return dict(zip(elements, solution.tolist(), strict=True)), int(rank)
 

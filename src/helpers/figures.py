@@ -122,6 +122,17 @@ def _draw_bands(axes: Axes, bands: Bands) -> None:
     axes.axhline(0.0, color="0.8", linewidth=0.6, zorder=0)
 
 
+def _draw_at_ticks(axes: Axes, bands: Bands, exact: dict[str, np.ndarray]) -> list[Line2D]:
+    return [
+        axes.plot(
+            np.full(len(exact[label]), place), exact[label], "o", color=VERMILION, markersize=4.5,
+            markerfacecolor="none", clip_on=False,
+        )[0]
+        for place, label in bands.ticks
+        if label in exact
+    ]  # fmt: skip
+
+
 def _draw_weights(axes: Axes, bands: Bands, group: str) -> LineCollection:
     """The bands in the colour and width of their weight on `group`."""
     share = bands.shares[group]
@@ -194,15 +205,7 @@ def bands_and_dos(bands: Bands, grid: np.ndarray, total: np.ndarray, dft: dict[s
     figure, (left, right) = new(6.3, 4.0, ncols=2, sharey=True, width_ratios=[3, 1])
     lines = left.plot(bands.distances, bands.frequencies, color=BLUE)
     _draw_bands(left, bands)
-    points = [
-        left.plot(
-            np.full(len(dft[label]), place), dft[label], "o", color=VERMILION, markersize=4.5,
-            markerfacecolor="none", clip_on=False,
-        )[0]
-        for place, label in bands.ticks
-        if label in dft
-    ]  # fmt: skip
-    if points:
+    if points := _draw_at_ticks(left, bands, dft):
         figure.legend([lines[0], points[0]], ["model", "DFT"], loc="outside upper center", ncols=2)
     right.plot(total, grid, color="black")
     right.fill_betweenx(grid, total, color="0.88")
@@ -332,6 +335,16 @@ def vacancy(defect: Defect, relaxed: Atoms) -> Figure:
     return figure
 
 
+def _draw_spread(axes: Axes, grid: np.ndarray, densities: np.ndarray) -> None:
+    deviation = densities.std(axis=0, ddof=1)
+    axes.plot(grid, densities[0], color=BLUE, label="model")
+    axes.fill_between(
+        grid, densities[0] - deviation, densities[0] + deviation, color=ORANGE, alpha=0.6, linewidth=0,
+        label=f"± standard deviation of {len(densities)} models",
+    )  # fmt: skip
+    axes.set(xlim=(grid[0], grid[-1]), ylim=(0, None))
+
+
 def committee_modes(
     grid: np.ndarray, densities: np.ndarray, modes: list[tuple[Mode, np.ndarray, np.ndarray]]
 ) -> Figure:
@@ -340,13 +353,8 @@ def committee_modes(
     A mode comes with its frequencies (m,) in THz and its weights at the defect (m,).
     """
     figure, (above, below) = new(6.3, 4.4, nrows=2, sharex=True)
-    deviation = densities.std(axis=0, ddof=1)
-    above.plot(grid, densities[0], color=BLUE, label="model")
-    above.fill_between(
-        grid, densities[0] - deviation, densities[0] + deviation, color=ORANGE, alpha=0.6, linewidth=0,
-        label=f"± standard deviation of {len(densities)} models",
-    )  # fmt: skip
-    above.set(ylabel="local DOS\n(states / THz / cell)", xlim=(grid[0], grid[-1]), ylim=(0, None))
+    _draw_spread(above, grid, densities)
+    above.set_ylabel("local DOS\n(states / THz / cell)")
     above.legend()
     for number, irrep in enumerate(sorted({mode.irrep for mode, _, _ in modes})):
         chosen = [each for each in modes if each[0].irrep == irrep]
@@ -468,13 +476,7 @@ def committee_shells(grid: np.ndarray, shells: dict[str, np.ndarray]) -> Figure:
     """DOS of each shell (states/THz/atom) of m models, (m, n_grid) on `grid` (THz): the first, and their standard deviation."""
     figure, panels = new(6.3, 1.5 + 1.2 * len(shells), nrows=len(shells), sharex=True, squeeze=False)
     for axes, (name, densities) in zip(panels[:, 0], shells.items(), strict=True):
-        deviation = densities.std(axis=0, ddof=1)
-        axes.plot(grid, densities[0], color=BLUE, label="model")
-        axes.fill_between(
-            grid, densities[0] - deviation, densities[0] + deviation, color=ORANGE, alpha=0.6, linewidth=0,
-            label=f"± standard deviation of {len(densities)} models",
-        )  # fmt: skip
-        axes.set(xlim=(grid[0], grid[-1]), ylim=(0, None))
+        _draw_spread(axes, grid, densities)
         axes.set_title(name, loc="left", fontsize=9)
     panels[0, 0].legend()
     panels[-1, 0].set_xlabel("frequency (THz)")
@@ -625,12 +627,7 @@ def bands_against_dft(bands: Bands, dft: Bands, exact: dict[str, np.ndarray]) ->
     below = axes.plot(dft.distances, dft.frequencies, color="0.6", linewidth=2.6)
     above = axes.plot(bands.distances, bands.frequencies, color=BLUE, linewidth=1.0)
     _draw_bands(axes, dft)
-    points = [
-        axes.plot(np.full(len(exact[label]), place), exact[label], "o", color=VERMILION, markersize=4.5,
-                  markerfacecolor="none", clip_on=False)[0]
-        for place, label in bands.ticks
-        if label in exact
-    ]  # fmt: skip
+    points = _draw_at_ticks(axes, bands, exact)
     figure.legend(
         [below[0], above[0], points[0]], ["DFT, 3 × 3", "model, 3 × 3", "DFT, exact here"],
         loc="outside upper center", ncols=3,
@@ -647,12 +644,12 @@ def calibration(panels: dict[str, tuple[str, np.ndarray, np.ndarray]], models: i
     """
     figure, every = new(6.3, 3.3, ncols=len(panels), squeeze=False)
     for axes, (name, (unit, spread, error)) in zip(every[0], panels.items(), strict=True):
-        drawn = np.random.default_rng(0).normal(size=(models, len(spread))) * spread
+        drawn = np.random.default_rng(0).normal(size=(models, 100, len(spread))) * spread
         rms, ideal = (
-            np.array(
-                [[np.sqrt(np.mean(values[part] ** 2)) for part in np.array_split(np.argsort(by), 10)] for values in (by, of)]
-            )
-            for by, of in ((spread, error), (drawn.std(axis=0, ddof=1), drawn[0]))
+            np.array([
+                [np.sqrt(np.mean(values[part] ** 2)) for part in np.array_split(by.argsort(), 10)] for values in (by, of)
+            ])
+            for by, of in ((spread, error), (drawn.std(axis=0, ddof=1).ravel(), drawn[0].ravel()))
         )  # fmt: skip
         axes.loglog(spread, abs(error), ".", color="0.75", markersize=2, zorder=0, rasterized=True)
         axes.loglog(

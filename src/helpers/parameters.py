@@ -152,7 +152,7 @@ class Data(Run):
 
     step: ClassVar[str] = "01_data"
     modules: ClassVar[tuple[str, ...]] = ("dataset",)
-    data: str = "wse2_gpaw.xyz"
+    data: str = "wse2_extended.xyz"
 
     @property
     def tag(self) -> str:
@@ -243,7 +243,8 @@ class WithCommittee(Run):
             stem = paths.model_file(self.model).stem
             raise FileNotFoundError(
                 f"committee = True: of {stem}-2.model, {stem}-3.model, ... beside {stem}.model there are {len(siblings)}, "
-                "which is no committee. Train some with other values of seed and fold in 02, and give them these names"
+                "which is no committee. Set committee = False, or train some with other values of seed and fold in 02 and "
+                "give them these names"
             )
         return [type(self)(**self.model_dump() | {"model": each, "committee": False}) for each in siblings]
 
@@ -252,7 +253,7 @@ class WithCommittee(Run):
         return super().inputs | {Path(member.model).name: member.inputs["model"] for member in self.members}
 
 
-class Evaluation(WithCommittee, Data):
+class Evaluation(Data):
     """03_evaluation."""
 
     step: ClassVar[str] = "03_evaluation"
@@ -273,7 +274,14 @@ class Evaluation(WithCommittee, Data):
             paths.DATA / "foundation_models.json",
         ]
         model = {"model": records.sha256(paths.model_file(self.model))}
-        return super().inputs | model | {path.name: records.sha256(path) for path in known}
+        models = [paths.model_file(each) for each in self.siblings]
+        return super().inputs | model | {path.name: records.sha256(path) for path in (*known, *models)}
+
+    @property
+    def siblings(self) -> list[str]:
+        """The models that its model is a committee with; none if they are too few for one."""
+        found = paths.siblings(self.model)
+        return found if len(found) > 1 else []
 
 
 class Simulation(Run):

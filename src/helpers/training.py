@@ -1,11 +1,5 @@
-"""mace_run_train as data: profiles of flags, run, resume, read its log, measure and ship a model.
+"""mace_run_train as data: profiles of flags, run, resume, read its log."""
 
-    python -m helpers.training ship RUN_FOLDER NAME [--replace]
-
-is the one way a model enters data/models/.
-"""
-
-import argparse
 import contextlib
 import difflib
 import fcntl
@@ -17,7 +11,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import warnings
 import zipfile
@@ -30,11 +23,9 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.data import chemical_symbols
-from ase.formula import Formula
 from tqdm import tqdm
 
-from helpers import dataset, parameters, paths, records
+from helpers import dataset, parameters, records
 
 # Section 3.4 of the thesis, verbatim but for train_file, valid_fraction, E0s and device, which `flags` adds.
 THESIS = {
@@ -50,18 +41,18 @@ THESIS = {
 }  # fmt: skip
 SMALL = {
     "name": "wse2-small", "model": "MACE", "hidden_irreps": "32x0e + 32x1o", "r_max": 5.0,
-    "batch_size": 5, "max_num_epochs": 1000,
+    "batch_size": 2, "max_num_epochs": 200,
     "loss": "stress", "energy_weight": 100, "forces_weight": 100, "stress_weight": 10000,
-    "stage_two": True, "start_stage_two": 700, "stage_two_lr": 0.0005, "stage_two_energy_weight": 1000,
+    "stage_two": True, "start_stage_two": 140, "stage_two_lr": 0.0005, "stage_two_energy_weight": 1000,
     "stage_two_forces_weight": 100, "stage_two_stress_weight": 100000,
     "scheduler_patience": 20, "lr": 0.01, "ema": True, "ema_decay": 0.99, "amsgrad": True,
     "eval_interval": 1, "save_all_checkpoints": True, "restart_latest": True,
-    "compute_forces": "True", "compute_stress": "True", "default_dtype": "float64",
+    "compute_forces": "True", "compute_stress": "True", "default_dtype": "float32",
     "energy_key": "energy", "forces_key": "forces", "stress_key": "stress", "plot": "False",
     "wandb": True, "wandb_project": "wse2-phonons", "wandb_name": "wse2-small",
 }  # fmt: skip
 SMOKE = SMALL | {
-    "name": "wse2-smoke", "wandb_name": "wse2-smoke", "hidden_irreps": "8x0e", "max_ell": 2,
+    "name": "wse2-smoke", "wandb_name": "wse2-smoke", "hidden_irreps": "8x0e", "max_ell": 2, "batch_size": 5,
     "max_num_epochs": 20, "start_stage_two": 15,
 }  # fmt: skip
 PROFILES: dict[str, dict[str, Any]] = {"thesis": THESIS, "small": SMALL, "smoke": SMOKE}
@@ -78,7 +69,6 @@ OURS = (
 # Where it runs and what is drawn of it: a run may go on under other values of these.
 BOOKKEEPING = ("device", "plot", "plot_frequency", "wandb", "wandb_project", "wandb_entity", "wandb_name")
 E0S_RULE = "least squares of the training energies over the numbers of atoms of each element"
-LICENCE = "CC-BY-4.0"
 MARKER = "training.json"  # what the checkpoints beside it belong to
 # Without -P and a program of our own, the run's folder would be searched for modules, and a
 # training would outlive a notebook that is killed (1 is PR_SET_PDEATHSIG, 9 is SIGKILL).
@@ -93,7 +83,6 @@ EPOCH = re.compile(
     r"Epoch (\d+): head: .*?loss=\s*([\d.]+), RMSE_E_per_atom=\s*([\d.]+) meV, RMSE_F=\s*([\d.]+) meV / A"
     r"(?:, RMSE_stress=\s*([\d.]+) meV / A\^3)?"
 )
-MACHINE = re.compile(r"(?:^|[\s'\"=(])(?:/[\w.-]+){2}|://", re.MULTILINE)  # a path or a URL
 
 
 def flags(training: parameters.Training, energies: dict[int, float]) -> dict[str, Any]:
@@ -293,28 +282,23 @@ def foundation(training: parameters.Training, parts: dict[str, list[Atoms]]) -> 
     known = potential.load(
         training.foundation_model, trust_model=training.trust_model, elements=tuple(elements)
     )
-    missing = []
-    for atoms, theirs in zip(parts["train"], dataset.predict(parts["train"], known.calculator), strict=True):
-        missing.append(atoms.copy())
-        missing[-1].calc = SinglePointCalculator(
-            missing[-1], energy=dataset.energy(atoms) - dataset.energy(theirs)
-        )
+    predicted = dataset.predict(parts["train"], known.calculator)
     network = known.calculator.models[0]
     numbers = network.atomic_numbers.tolist()
-    for number, correction in dataset.reference_energies(missing)[0].items():
+    for number, correction in dataset.reference_energies(parts["train"], predicted)[0].items():
         network.atomic_energies_fn.atomic_energies[..., numbers.index(number)] += correction
     return network
 
 
-def run(training: parameters.Training, frames: list[Atoms]) -> Path:
-    """Train as the profile says, or go on where it was stopped; the finished model's file.
+def run(training: parameters.Training, parts: dict[str, list[Atoms]]) -> Path:
+    """Train on `parts` (`dataset.split`) as the profile says, or go on where it was stopped; the finished model's file.
 
     A finished run of the same flags and data is returned at once; one of others is set aside
     as TAG.HASH, and comes back when it is asked for. A bar over the epochs shows the validation force RMSE.
     Raises ValueError for frames or a device that cannot be trained on, RuntimeError if
     mace_run_train fails or another training runs in the folder.
     """
-    folder, parts = training.folder, dataset.split(frames, training.fold)
+    folder = training.folder
     check_flags(training)
     described = describe(training, parts)
     marker, settings = folder / MARKER, described["settings"]
@@ -409,121 +393,9 @@ def wall_hours(path: Path) -> float:
     return total
 
 
-def errors(model: Path, frames: list[Atoms]) -> dict[str, dict[str, float]]:
-    """`dataset.errors` of a model file in float64 on the CPU. Executes code in it: for files of our own."""
-    with quiet():
-        from mace.calculators import MACECalculator
-
-        calculator = MACECalculator(model_paths=str(model), device="cpu", default_dtype="float64")
-    return dataset.errors(frames, dataset.predict(frames, calculator))
-
-
-def targets(model: Path, test: list[Atoms]) -> dict[str, float] | str | None:
-    """`evaluation.against_targets` of a model file of our own; why not, if it is too poor for it.
-
-    None if it is not of the material of data/reference.
-    """
-    from helpers import evaluation, potential  # here, for they import MACE, which takes seconds
-
-    found = potential.load(str(model), trust_model=True)
-    if not set(Formula(evaluation.FORMULA).count()) <= set(found.elements):
-        return None
-    try:
-        return evaluation.against_targets(found, test)
-    except RuntimeError as error:  # the sheet does not relax, or its modes are not those of D3h
-        return str(error).splitlines()[0]
-
-
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Without the warnings and notes that importing MACE and loading a model print."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
-
-
-def without_paths(network: torch.nn.Module) -> torch.nn.Module:
-    """The model without TorchScript's debug records, which hold paths of the machine that trained it."""
-    for module in network.modules():
-        for name in getattr(module, "__codegen__", []):
-            script = io.BytesIO()
-            torch.jit.save(getattr(module, name), script)
-            clean = io.BytesIO()
-            with zipfile.ZipFile(script) as old, zipfile.ZipFile(clean, "w") as new:
-                for entry in old.namelist():
-                    if not entry.endswith(".debug_pkl"):
-                        new.writestr(entry, old.read(entry))
-            clean.seek(0)
-            setattr(module, name, torch.jit.load(clean))
-    return network
-
-
-def ship(folder: Path, name: str, replace: bool = False) -> Path:
-    """Copy the model of a finished run of ours to data/models/ as NAME.model, .log and .json.
-
-    Raises FileNotFoundError or RuntimeError for anything but a finished run, FileExistsError for
-    a name in use unless `replace`, ValueError for one that is no plain name.
-    """
-    if not re.fullmatch(r"\w[\w.-]*", name):
-        raise ValueError(f"NAME = {name!r}: must be letters, digits, '-', '_' and '.', like wse2-small")
-    marker = folder / MARKER
-    if not marker.is_file():
-        raise FileNotFoundError(f"{folder} has no {MARKER}: give the folder of a run of 02_training")
-    described = json.loads(marker.read_text())
-    given = described["settings"]
-    if not finished(folder, given):
-        raise RuntimeError(f"the training in {folder} has not finished: run 02_training again, it goes on")
-    if (paths.MODELS / f"{name}.model").exists() and not replace:
-        raise FileExistsError(f"data/models/{name}.model exists: choose another name, or give --replace")
-    paths.MODELS.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", dir=paths.MODELS) as temporary:
-        staging = Path(temporary)
-        model, log = staging / f"{name}.model", staging / f"{name}.log"
-        with quiet():
-            import mace  # noqa: F401  (before e3nn, which unpickling imports)
-
-            trained = torch.load(model_file(folder, given), map_location="cpu", weights_only=False)
-            content = io.BytesIO()
-            torch.save(without_paths(trained), content)
-        model.write_bytes(content.getvalue())
-        shutil.copyfile(log_file(folder, given), log)
-        description = {
-            "name": name,
-            "sha256": records.sha256(model),
-            "licence": LICENCE,
-            "elements": [chemical_symbols[number] for number in trained.atomic_numbers.tolist()],
-            "r_max": float(trained.r_max),
-            "num_interactions": int(trained.num_interactions),
-            "dtype": str(next(trained.parameters()).dtype).removeprefix("torch."),
-            **described,
-            "epochs": int(read_log(log)["epoch"][-1]) + 1,
-            "wall_hours": round(wall_hours(log), 2),
-            "versions": records.versions(),
-            "errors": {
-                part: errors(model, dataset.read(folder / f"{part}.xyz")) for part in ("validation", "test")
-            },
-            "targets": targets(model, dataset.read(folder / "test.xyz")),
-        }
-        records.write_json(staging / f"{name}.json", description)
-        for file in (log, staging / f"{name}.json"):
-            if found := MACHINE.search(file.read_text()):
-                raise RuntimeError(f"{file.name} names a place on this machine or a URL: {found[0].strip()}")
-        for suffix in ("model", "log", "json"):
-            os.replace(staging / f"{name}.{suffix}", paths.MODELS / f"{name}.{suffix}")
-    return paths.MODELS / f"{name}.model"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m helpers.training")
-    command = parser.add_subparsers(required=True).add_parser("ship", help="copy a model to data/models/")
-    command.add_argument("folder", type=Path, metavar="RUN_FOLDER", help="results/02_training/TAG")
-    command.add_argument("name", metavar="NAME")
-    command.add_argument("--replace", action="store_true")
-    try:
-        print(f"wrote {ship(**vars(parser.parse_args()))}")
-    except (OSError, RuntimeError, ValueError) as error:
-        parser.error(str(error))
-
-
-if __name__ == "__main__":
-    main()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from helpers import dataset, parameters, paths, potential, records, structures, training
+from helpers import dataset, parameters, paths, potential, records, shipping, structures, training
 
 SIZES = (3, 6, 12)  # n of the n x n cells that forces are timed in
 
@@ -44,9 +44,9 @@ def main() -> None:
     given = vars(parser.parse_args())
     name = given.pop("name")
     run = parameters.Training(**given, wandb_mode="disabled")
-    training.run(run, dataset.read(paths.data_file(run.data)))
+    training.run(run, dataset.split(dataset.read(paths.data_file(run.data)), run.fold))
     paths.MODELS.mkdir(exist_ok=True)
-    model = training.ship(run.folder, name, replace=True)
+    model = shipping.ship(run.folder, name, replace=True)
     target = paths.RESULTS / "model"
     target.mkdir(parents=True, exist_ok=True)
     for suffix in (".model", ".json", ".log"):
