@@ -2,9 +2,9 @@
 
     python benchmarks/doubling.py [--parts 4 2 1] [--seeds 1 2 3]
 
-One in `parts` groups of each kind trains, beginning with another one for each seed; validation and test stay. Smaller
-parts train for more epochs, so that all make about as many steps, in an hour of one core each; a killed one goes on.
-Each enters data/doubling.json when it is done.
+One in `parts` groups of each kind trains, drawn anew for each seed; validation and test stay. Smaller parts train for
+more epochs, so that all make as many steps, in an hour of one core each; a killed one goes on. Each enters
+data/doubling.json when it is done.
 """
 
 import argparse
@@ -12,33 +12,36 @@ import json
 from itertools import groupby, product
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 from tqdm import tqdm
 
 from helpers import dataset, parameters, paths, potential, records, training
 
 FILE = paths.DATA / "doubling.json"
+DATA = parameters.Training.model_fields["data"].default
 
 
-def thinned(frames: list[Atoms], every: int, first: int) -> list[Atoms]:
-    """The frames of one in `every` groups of each kind, one at least, beginning with number `first` (cyclically)."""
+def thinned(frames: list[Atoms], every: int, rng: np.random.Generator) -> list[Atoms]:
+    """The frames of one in `every` groups of each kind, one at least, drawn at random."""
     kept: set[str] = set()
     for _, alike in groupby(sorted(frames, key=dataset.kind), key=dataset.kind):
         names = sorted({dataset.group(atoms) for atoms in alike})
-        kept.update(names[first % min(every, len(names)) :: every])
+        kept.update(rng.choice(names, max(1, round(len(names) / every)), replace=False))
     return [atoms for atoms in frames if dataset.group(atoms) in kept]
 
 
 def measure(every: int, seed: int) -> dict[str, Any]:
     """Frames and atoms that trained, and errors on the test frames by kind of cell."""
-    small = training.PROFILES["small"]
-    longer = {
-        name: small[name] * every for name in ("max_num_epochs", "start_stage_two", "scheduler_patience")
-    }
-    flags = {**longer, "eval_interval": every} if every > 1 else {}
+    parts, flags = dataset.split(dataset.read(paths.data_file(DATA))), {}
+    if every > 1:
+        fewer = thinned(parts["train"], every, np.random.default_rng(seed))
+        flags = {
+            name: round(training.SMALL[name] * len(parts["train"]) / len(fewer))
+            for name in ("max_num_epochs", "start_stage_two", "scheduler_patience")
+        }
+        parts["train"] = fewer
     run = parameters.Training(profile="small", seed=seed, flags=flags, wandb_mode="disabled")
-    parts = dataset.split(dataset.read(paths.data_file(run.data)))
-    parts["train"] = thinned(parts["train"], every, seed - 1)
     found = potential.load(str(training.run(run, parts)), trust_model=True)
     return {
         "parts": every,
@@ -46,7 +49,7 @@ def measure(every: int, seed: int) -> dict[str, Any]:
         "frames": len(parts["train"]),
         "atoms": sum(map(len, parts["train"])),
         "errors": dataset.errors(parts["test"], dataset.predict(parts["test"], found.calculator)),
-        "data": records.sha256(paths.data_file(run.data)),
+        "data": records.sha256(paths.data_file(DATA)),
     }
 
 
@@ -60,9 +63,10 @@ def main() -> None:
         # Read only now: another process may have added some. Those of other data are out of date.
         rows = json.loads(FILE.read_text())["rows"] if FILE.exists() else []
         others = [
-            other for other in rows
+            other
+            for other in rows
             if other["data"] == row["data"] and (other["parts"], other["seed"]) != (every, seed)
-        ]  # fmt: skip
+        ]
         rows = sorted([*others, row], key=lambda each: (-each["parts"], each["seed"]))
         records.write_json(FILE, {"rows": rows, "versions": records.versions()})
 

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from helpers import dataset, evaluation, force_constants, paths, potential, records
+from helpers import dataset, evaluation, force_constants, parameters, paths, potential, records
 
 SHIPPED = paths.MODELS / "wse2-small.json"
 
@@ -61,5 +61,6 @@ def test_what_the_record_of_the_shipped_model_says_of_the_targets(mace):
 def test_the_foundation_models_were_compared_with_the_shipped_model():
     compared = json.loads((paths.DATA / "foundation_models.json").read_text())
     assert compared["model"]["sha256"] == records.sha256(SHIPPED.with_suffix(".model"))
+    assert compared["data"]["file"] == parameters.Evaluation().data
     assert compared["data"]["sha256"] == records.sha256(paths.data_file(compared["data"]["file"]))
     assert set(compared["rows"]) == {"wse2-small", "SevenNet-0", "SevenNet-l3i5", "CHGNet"}

@@ -13,7 +13,7 @@ from helpers import parameters, paths, records
 
 def stale() -> list[str]:
     """A line for each thing that is stale: what it is, and why."""
-    runs, found = publish.runs(), []
+    runs, found = parameters.default_runs(), []
     published = json.loads(publish.RECORD.read_text())
 
     def since(origin: dict[str, str], run: parameters.Run) -> str | None:
@@ -25,19 +25,21 @@ def stale() -> list[str]:
         return None
 
     for step, run in runs.items():
-        notebook, origin = paths.NOTEBOOKS / f"{run.step}.ipynb", published["notebooks"].get(step, {})
+        notebook, origin = paths.NOTEBOOKS / f"{step}.ipynb", published["notebooks"].get(step, {})
         why = since(origin, run)
         if why is None and origin["sha256"] != records.sha256(notebook):
             why = "it is not the file that was published: its outputs were edited or lost"
         if why:
             found.append(f"notebooks/{notebook.name}: {why}")
-    for source, name in publish.FIGURES.items():
+    names = set()
+    for run, _, name in publish.pictures():
+        names.add(name)
         sidecar = paths.FIGURES / f"{name}.json"
         if not sidecar.is_file():
             found.append(f"figures/{name}: not published")
             continue
         origin = json.loads(sidecar.read_text())
-        why = since(origin, runs[source.split("/")[0]])
+        why = since(origin, run)
         if why is None and any(
             not (paths.FIGURES / file).is_file() or records.sha256(paths.FIGURES / file) != checksum
             for file, checksum in origin["sha256"].items()
@@ -45,7 +47,7 @@ def stale() -> list[str]:
             why = "it is not the file that was published"
         if why:
             found.append(f"figures/{name}: {why}")
-    known = {f"{name}{suffix}" for name in publish.FIGURES.values() for suffix in (".json", ".png", ".pdf")}
+    known = {f"{name}{suffix}" for name in names for suffix in (".json", ".png", ".pdf")}
     found += [
         f"figures/{path.name}: no notebook makes it"
         for path in sorted(paths.FIGURES.iterdir())

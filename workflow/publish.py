@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import nbformat
 
 from helpers import parameters, paths, records
 
-# STEP/PICTURE of a run of `runs` -> its name in figures/
+# STEP/PICTURE of the default run -> its name in figures/
 FIGURES = {
     "00_lattice_dynamics/pipeline": "fig_3_1_pipeline",
     "00_lattice_dynamics/chains": "fig_2_2_chains",
@@ -25,12 +26,10 @@ FIGURES = {
     "04_pristine/bands": "fig_4_1_pristine_bands",
     "04_pristine/projected_dos": "fig_4_2_projected_dos",
     "04_pristine/flexural": "flexural_branch",
-    "04_pristine committee/committee": "pristine_bands_committee",
     "05_defect/structure": "fig_4_3_vacancy",
     "05_defect/bands": "fig_4_4_vacancy_bands",
     "05_defect/mode_weights": "vacancy_modes",
     "05_defect/weights_against_dft": "vacancy_weights_3x3",
-    "05_defect committee/committee": "vacancy_modes_committee",
     "07_comparison/bands_12x12": "fig_4_5_comparison",
     "07_comparison/bands_6x6": "comparison_6x6",
     "07_comparison/differences": "differences",
@@ -43,10 +42,15 @@ FIGURES = {
     "08_dilute_limit/linewidths": "dilute_linewidths",
     "06_radial_dos/radial_dos": "fig_4_6_radial_dos",
     "06_radial_dos/decay": "decay",
-    "06_radial_dos committee/committee": "radial_dos_committee",
     "02_training/learning_curves": "learning_curves",
     "09_active_learning/learning_curves": "active_learning",
     "09_active_learning/queries": "fig_3_2_queries",
+}
+# STEP -> name in figures/ of what it draws with `committee = True`
+COMMITTEE = {
+    "04_pristine": "pristine_bands_committee",
+    "05_defect": "vacancy_modes_committee",
+    "06_radial_dos": "radial_dos_committee",
 }
 
 # (what is measured, step, its place in result.json's `results`, format)
@@ -115,11 +119,14 @@ README = paths.ROOT / "README.md"
 BEGIN, END = "<!-- numbers: written by make publish -->\n", "<!-- end of numbers -->"
 
 
-def runs() -> dict[str, parameters.Run]:
-    """The default run of each notebook by its step, and "STEP committee": the same with error bars, whose figures alone are kept."""
-    default = parameters.default_runs()
-    bars = [run for run in default.values() if getattr(run, "committee", True) is False]
-    return default | {f"{run.step} committee": type(run)(committee=True) for run in bars}
+def pictures() -> Iterator[tuple[parameters.Run, str, str]]:
+    """(run, picture, name in figures/) of every published figure."""
+    runs = parameters.default_runs()
+    for source, name in FIGURES.items():
+        step, picture = source.split("/")
+        yield runs[step], picture, name
+    for step, name in COMMITTEE.items():
+        yield type(runs[step])(committee=True), "committee", name
 
 
 def result(run: parameters.Run) -> dict[str, Any]:
@@ -193,8 +200,8 @@ def publish_numbers(runs: dict[str, parameters.Run]) -> None:
     notebooks = {
         step: {
             "key": run.key,
-            "drawing": records.drawing(run.step),
-            "sha256": records.sha256(paths.NOTEBOOKS / f"{run.step}.ipynb"),
+            "drawing": records.drawing(step),
+            "sha256": records.sha256(paths.NOTEBOOKS / f"{step}.ipynb"),
         }
         for step, run in runs.items()
     }
@@ -202,20 +209,21 @@ def publish_numbers(runs: dict[str, parameters.Run]) -> None:
 
 
 def main() -> None:
-    every, default = runs(), parameters.default_runs()
+    runs = parameters.default_runs()
     with tempfile.TemporaryDirectory() as folder:
         # All are run before one is replaced: the revision in their results is that of a clean tree.
-        for name, run in every.items():
-            print(name, flush=True)
-            given = () if name in default else ("-p", "committee", "True")
-            execute(run.step, Path(folder) / f"{name}.ipynb", *given)
-        for step in default:
+        for step in runs:
+            print(f"notebooks/{step}.ipynb", flush=True)
+            execute(step, Path(folder) / f"{step}.ipynb")
+        for step, name in COMMITTEE.items():
+            print(f"figures/{name}", flush=True)
+            execute(step, Path(folder) / f"{name}.ipynb", "-p", "committee", "True")
+        for step in runs:
             with records.whole_file(paths.NOTEBOOKS / f"{step}.ipynb") as temporary:
                 shutil.copyfile(Path(folder) / f"{step}.ipynb", temporary)
-    for source, name in FIGURES.items():
-        step, picture = source.split("/")
-        publish_figure(every[step], picture, name)
-    publish_numbers(every)
+    for run, picture, name in pictures():
+        publish_figure(run, picture, name)
+    publish_numbers(runs)
 
 
 if __name__ == "__main__":

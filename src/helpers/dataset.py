@@ -312,10 +312,10 @@ def duplicates(frames: list[Atoms]) -> list[tuple[int, int]]:
 def reference_energies(frames: list[Atoms], predicted: Sequence[Atoms] = ()) -> tuple[dict[int, float], int]:
     """E0 in eV by atomic number, and the rank of the composition matrix.
 
-    The E0s are the least-squares fit of sum_Z n_Z E0_Z to the total energies, or to what those of the same
-    frames as `predicted` lack; of several that fit equally well, the one of least norm. They are determined by the data only if the rank equals
-    the number of elements: frames that all have one stoichiometry give rank 1 and an arbitrary
-    share of the energy to each element.
+    The E0s are the least-squares fit of sum_Z n_Z E0_Z to the total energies; with `predicted`, the
+    same frames by a model, to what those lack. Of several that fit equally well, the one of least norm.
+    They are determined by the data only if the rank equals the number of elements: frames that all
+    have one stoichiometry give rank 1 and an arbitrary share of the energy to each element.
     """
     elements = sorted({int(number) for atoms in frames for number in atoms.numbers})
     counts = np.array([[np.sum(atoms.numbers == number) for number in elements] for atoms in frames], float)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import phonopy
@@ -12,9 +13,6 @@ from helpers import dataset, force_constants, paths, phonons, relaxation, struct
 from helpers.potential import Potential
 
 FORMULA = "WSe2"  # what data/reference holds
-KEPT = (
-    paths.RESULTS / "against_dft"
-)  # forces of cells displaced as for DFT, for every notebook that asks for them
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,11 @@ TARGETS = {
 }  # fmt: skip
 
 
+def kept() -> Path:
+    """Where forces of cells displaced as for DFT are kept, for every notebook that asks for them."""
+    return paths.RESULTS / "against_dft"
+
+
 def as_dft(name: str, potential: Potential) -> tuple[Phonopy, Phonopy]:
     """Phonopy objects of data/reference/`name`.yaml.xz and of the model, of the same displacements.
 
@@ -48,7 +51,7 @@ def as_dft(name: str, potential: Potential) -> tuple[Phonopy, Phonopy]:
     step = float(np.linalg.norm(dft.dataset["first_atoms"][0]["displacement"]))
     n = int(dft.supercell_matrix[0, 0])
     cell = force_constants.to_ase(dft.primitive)
-    ours = force_constants.by_differences(cell, n, potential, displacement=step, folder=KEPT)
+    ours = force_constants.by_differences(cell, n, potential, displacement=step, folder=kept())
     if np.shape(ours.displacements) != np.shape(dft.displacements) or not np.allclose(
         ours.displacements, dft.displacements
     ):
@@ -80,7 +83,7 @@ def gamma_in_dft_geometry(potential: Potential) -> dict[str, float]:
     """Frequencies in cm-1 by irrep of the sheet at Gamma, in the geometry and by the displacements of our DFT."""
     known = json.loads((paths.DATA / "literature.json").read_text())[FORMULA]["gamma_geometry"]
     cell = structures.monolayer(FORMULA, known["lattice_constant"], known["thickness"])
-    how = {"displacement": known["displacement"], "folder": KEPT}
+    how = {"displacement": known["displacement"], "folder": kept()}
     modes = phonons.gamma_modes(force_constants.by_differences(cell, 1, potential, **how))
     found = {
         irrep: float(modes.frequencies[members].mean() * phonons.PER_CM)

@@ -71,7 +71,7 @@ def labelled_data(frames: list[Atoms]) -> Figure:
     figure, (left, right) = new(6.3, 3.0, ncols=2)
     for number, name in enumerate(sorted({dataset.kind(atoms) for atoms in frames})):
         members = [atoms for atoms in frames if dataset.kind(atoms) == name]
-        colour, marker = COLOURS[number % 6], MARKERS[number % 6]
+        colour, marker = COLOURS[number % 6], MARKERS[(number + number // 6) % 6]
         energies = np.array([dataset.energy(atoms) / len(atoms) for atoms in members])
         forces = [np.linalg.norm(atoms.calc.results["forces"], axis=1) for atoms in members]
         left.plot(
@@ -588,7 +588,11 @@ def parity(frames: list[Atoms], predicted: list[Atoms]) -> Figure:
     figure, (left, right) = new(6.3, 3.1, ncols=2)
     for number, name in enumerate(sorted({dataset.kind(atoms) for atoms in frames})):
         pairs = [pair for pair in zip(frames, predicted, strict=True) if dataset.kind(pair[0]) == name]
-        style = {"marker": MARKERS[number % 6], "color": COLOURS[number % 6], "markerfacecolor": "none"}
+        style = {
+            "marker": MARKERS[(number + number // 6) % 6],
+            "color": COLOURS[number % 6],
+            "markerfacecolor": "none",
+        }
         forces = [
             np.concatenate([atoms.get_forces().ravel() for atoms in side])
             for side in zip(*pairs, strict=True)

@@ -511,7 +511,6 @@ class ActiveLearning(Data):
 
     step: ClassVar[str] = "09_active_learning"
     modules: ClassVar[tuple[str, ...]] = ("active", "reference")
-    data: str = "wse2_extended.xyz"
     labels: Literal["held_back", "gpaw"] = "held_back"
     proposals: str = "in_progress/extended.xyz"
     start: int = Field(default=4, ge=1)

@@ -41,9 +41,9 @@ THESIS = {
 }  # fmt: skip
 SMALL = {
     "name": "wse2-small", "model": "MACE", "hidden_irreps": "32x0e + 32x1o", "r_max": 5.0,
-    "batch_size": 2, "max_num_epochs": 200,
+    "batch_size": 2, "max_num_epochs": 120,
     "loss": "stress", "energy_weight": 100, "forces_weight": 100, "stress_weight": 10000,
-    "stage_two": True, "start_stage_two": 140, "stage_two_lr": 0.0005, "stage_two_energy_weight": 1000,
+    "stage_two": True, "start_stage_two": 84, "stage_two_lr": 0.0005, "stage_two_energy_weight": 1000,
     "stage_two_forces_weight": 100, "stage_two_stress_weight": 100000,
     "scheduler_patience": 20, "lr": 0.01, "ema": True, "ema_decay": 0.99, "amsgrad": True,
     "eval_interval": 1, "save_all_checkpoints": True, "restart_latest": True,
@@ -291,7 +291,7 @@ def foundation(training: parameters.Training, parts: dict[str, list[Atoms]]) -> 
 
 
 def run(training: parameters.Training, parts: dict[str, list[Atoms]]) -> Path:
-    """Train on `parts` (`dataset.split`) as the profile says, or go on where it was stopped; the finished model's file.
+    """Train on `parts` (`dataset.split` of `training.fold`) as the profile says, or go on where it was stopped; the finished model's file.
 
     A finished run of the same flags and data is returned at once; one of others is set aside
     as TAG.HASH, and comes back when it is asked for. A bar over the epochs shows the validation force RMSE.
