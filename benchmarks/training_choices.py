@@ -29,6 +29,8 @@ CHOICES: dict[str, dict[str, bool | int | float | str]] = {
     "64 channels": {"hidden_irreps": "64x0e + 64x1o"},
     "16 channels": {"hidden_irreps": "16x0e + 16x1o"},
     "forces 1000": {"forces_weight": 1000, "stage_two_forces_weight": 1000},
+    "stage two, weights of one": {"stage_two_energy_weight": 100, "stage_two_stress_weight": 10000},
+    "patience of 5 epochs": {"scheduler_patience": 5},
     "learning rate 0.005": {"lr": 0.005},
     "learning rate 0.02": {"lr": 0.02},
     "E0s of isolated atoms": {"E0s": "{74: -3.158, 34: -0.734}"},

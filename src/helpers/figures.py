@@ -68,7 +68,7 @@ def labelled_data(frames: list[Atoms]) -> Figure:
 
     Energies in meV an atom above the lowest frame of the kind, forces in eV/A.
     """
-    figure, (left, right) = new(6.3, 3.0, ncols=2)
+    figure, (left, right) = new(6.3, 3.4, ncols=2)
     for number, name in enumerate(sorted({dataset.kind(atoms) for atoms in frames})):
         members = [atoms for atoms in frames if dataset.kind(atoms) == name]
         colour, marker = COLOURS[number % 6], MARKERS[(number + number // 6) % 6]
@@ -88,7 +88,7 @@ def labelled_data(frames: list[Atoms]) -> Figure:
     )
     right.set(xlabel="force on an atom (eV/Å)", ylabel="share of atoms with a larger force", ylim=(0, 1.02))
     right.set_xlim(left=0)
-    left.legend()
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
@@ -585,7 +585,7 @@ def learning_curves(curves: dict[str, dict[str, np.ndarray]]) -> Figure:
 
 def parity(frames: list[Atoms], predicted: list[Atoms]) -> Figure:
     """Force components (eV/A) and energies (meV an atom, by their deviation) of MACE against DFT, by kind."""
-    figure, (left, right) = new(6.3, 3.1, ncols=2)
+    figure, (left, right) = new(6.3, 3.5, ncols=2)
     for number, name in enumerate(sorted({dataset.kind(atoms) for atoms in frames})):
         pairs = [pair for pair in zip(frames, predicted, strict=True) if dataset.kind(pair[0]) == name]
         style = {
@@ -607,7 +607,7 @@ def parity(frames: list[Atoms], predicted: list[Atoms]) -> Figure:
     left.set(xlabel="force component, DFT (eV/Å)", ylabel="force component, MACE (eV/Å)", aspect="equal")
     right.axhline(0, color="black", linewidth=0.8, zorder=0)
     right.set(xlabel="r.m.s. force on an atom, DFT (eV/Å)", ylabel="energy, MACE − DFT (meV/atom)")
-    left.legend()
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
