@@ -40,7 +40,9 @@ CHOICES: dict[str, dict[str, bool | int | float | str]] = {
 
 def measure(name: str) -> dict[str, object]:
     """Flags that differ, hours of one core, and errors on the validation frames by kind of cell."""
-    run = parameters.Training(profile="small", data=DATA, flags=BASE | CHOICES[name], wandb_mode="disabled")
+    flags = BASE | CHOICES[name]
+    seed = int(flags.pop("seed", 1))
+    run = parameters.Training(profile="small", data=DATA, flags=flags, seed=seed, wandb_mode="disabled")
     parts = dataset.split(dataset.read(paths.data_file(DATA))[:FRAMES])
     model = training.run(run, parts)
     found = potential.load(str(model), trust_model=True)

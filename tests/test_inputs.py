@@ -247,10 +247,10 @@ def test_the_key_covers_every_file_that_a_step_reads():
 
 
 def test_other_files_of_one_name_have_results_of_their_own(tmp_path):
-    shutil.copy(paths.DATA / "wse2_extended.xyz", tmp_path)
+    shutil.copy(paths.DATA / "wse2_gpaw.xyz", tmp_path)
     shutil.copy(paths.MODELS / "wse2-small.model", tmp_path)
-    ours, theirs = parameters.Data(), parameters.Data(data=str(tmp_path / "wse2_extended.xyz"))
-    assert (ours.tag, theirs.tag) == ("wse2_extended", f"wse2_extended-{ours.inputs['data'][:8]}")
+    ours, theirs = parameters.Data(), parameters.Data(data=str(tmp_path / "wse2_gpaw.xyz"))
+    assert (ours.tag, theirs.tag) == ("wse2_gpaw", f"wse2_gpaw-{ours.inputs['data'][:8]}")
     theirs = parameters.Defect(model=str(tmp_path / "wse2-small.model"))
     assert theirs.tag == f"6x6_V_Se_strain0.00_wse2-small-{theirs.inputs['model'][:8]}"
     assert parameters.Defect(strain=-0.0).tag == parameters.Defect().tag

@@ -58,7 +58,7 @@ def test_papermill_without_output_path_writes_to_stdout(tmp_path):
 
 
 def test_a_result_of_another_key_does_not_count(tmp_path):
-    folder = tmp_path / "01_data" / "wse2_extended"
+    folder = tmp_path / "01_data" / "wse2_gpaw"
     folder.mkdir(parents=True)
     (folder / "notebook.ipynb").touch()
     (folder / "result.json").write_text('{"key": "another", "results": {}}')

@@ -31,15 +31,13 @@ def stale() -> list[str]:
             why = "it is not the file that was published: its outputs were edited or lost"
         if why:
             found.append(f"notebooks/{notebook.name}: {why}")
-    names = set()
-    for run, _, name in publish.pictures():
-        names.add(name)
+    for source, name in publish.FIGURES.items():
         sidecar = paths.FIGURES / f"{name}.json"
         if not sidecar.is_file():
             found.append(f"figures/{name}: not published")
             continue
         origin = json.loads(sidecar.read_text())
-        why = since(origin, run)
+        why = since(origin, runs[source.split("/")[0]])
         if why is None and any(
             not (paths.FIGURES / file).is_file() or records.sha256(paths.FIGURES / file) != checksum
             for file, checksum in origin["sha256"].items()
@@ -47,7 +45,7 @@ def stale() -> list[str]:
             why = "it is not the file that was published"
         if why:
             found.append(f"figures/{name}: {why}")
-    known = {f"{name}{suffix}" for name in names for suffix in (".json", ".png", ".pdf")}
+    known = {f"{name}{suffix}" for name in publish.FIGURES.values() for suffix in (".json", ".png", ".pdf")}
     found += [
         f"figures/{path.name}: no notebook makes it"
         for path in sorted(paths.FIGURES.iterdir())

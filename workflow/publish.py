@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ FIGURES = {
     "03_evaluation/errors_by_distance": "errors_by_distance",
     "03_evaluation/bands_against_dft": "bands_against_dft",
     "03_evaluation/vacancy_modes": "vacancy_modes_3x3",
-    "03_evaluation/calibration": "calibration",
     "04_pristine/bands": "fig_4_1_pristine_bands",
     "04_pristine/projected_dos": "fig_4_2_projected_dos",
     "04_pristine/flexural": "flexural_branch",
@@ -45,12 +43,6 @@ FIGURES = {
     "02_training/learning_curves": "learning_curves",
     "09_active_learning/learning_curves": "active_learning",
     "09_active_learning/queries": "fig_3_2_queries",
-}
-# STEP -> name in figures/ of what it draws with `committee = True`
-COMMITTEE = {
-    "04_pristine": "pristine_bands_committee",
-    "05_defect": "vacancy_modes_committee",
-    "06_radial_dos": "radial_dos_committee",
 }
 
 # (what is measured, step, its place in result.json's `results`, format)
@@ -119,16 +111,6 @@ README = paths.ROOT / "README.md"
 BEGIN, END = "<!-- numbers: written by make publish -->\n", "<!-- end of numbers -->"
 
 
-def pictures() -> Iterator[tuple[parameters.Run, str, str]]:
-    """(run, picture, name in figures/) of every published figure."""
-    runs = parameters.default_runs()
-    for source, name in FIGURES.items():
-        step, picture = source.split("/")
-        yield runs[step], picture, name
-    for step, name in COMMITTEE.items():
-        yield type(runs[step])(committee=True), "committee", name
-
-
 def result(run: parameters.Run) -> dict[str, Any]:
     """The run's result.json; ValueError when it is not valid for the run's key."""
     if records.load(run) is None:
@@ -143,10 +125,10 @@ def without_stderr(notebook: nbformat.NotebookNode) -> None:
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
 
 
-def execute(step: str, executed: Path, *given: str) -> None:
-    """Run a notebook with `given` options into the file `executed`; what only this run or this machine knows is removed."""
+def execute(step: str, executed: Path) -> None:
+    """Run a notebook into the file `executed`; what only this run or this machine knows is removed."""
     subprocess.run(
-        [sys.executable, "-m", "papermill", "-k", "python3", "--no-progress-bar", *given,
+        [sys.executable, "-m", "papermill", "-k", "python3", "--no-progress-bar",
          paths.NOTEBOOKS / f"{step}.ipynb", executed],
         check=True,
     )  # fmt: skip
@@ -215,14 +197,12 @@ def main() -> None:
         for step in runs:
             print(f"notebooks/{step}.ipynb", flush=True)
             execute(step, Path(folder) / f"{step}.ipynb")
-        for step, name in COMMITTEE.items():
-            print(f"figures/{name}", flush=True)
-            execute(step, Path(folder) / f"{name}.ipynb", "-p", "committee", "True")
         for step in runs:
             with records.whole_file(paths.NOTEBOOKS / f"{step}.ipynb") as temporary:
                 shutil.copyfile(Path(folder) / f"{step}.ipynb", temporary)
-    for run, picture, name in pictures():
-        publish_figure(run, picture, name)
+    for source, name in FIGURES.items():
+        step, picture = source.split("/")
+        publish_figure(runs[step], picture, name)
     publish_numbers(runs)
 
 

@@ -152,7 +152,7 @@ class Data(Run):
 
     step: ClassVar[str] = "01_data"
     modules: ClassVar[tuple[str, ...]] = ("dataset",)
-    data: str = "wse2_extended.xyz"
+    data: str = "wse2_gpaw.xyz"
 
     @property
     def tag(self) -> str:
@@ -511,6 +511,7 @@ class ActiveLearning(Data):
 
     step: ClassVar[str] = "09_active_learning"
     modules: ClassVar[tuple[str, ...]] = ("active", "reference")
+    data: str = "wse2_extended.xyz"
     labels: Literal["held_back", "gpaw"] = "held_back"
     proposals: str = "in_progress/extended.xyz"
     start: int = Field(default=4, ge=1)

@@ -41,18 +41,18 @@ THESIS = {
 }  # fmt: skip
 SMALL = {
     "name": "wse2-small", "model": "MACE", "hidden_irreps": "32x0e + 32x1o", "r_max": 5.0,
-    "batch_size": 2, "max_num_epochs": 120,
+    "batch_size": 5, "max_num_epochs": 1000,
     "loss": "stress", "energy_weight": 100, "forces_weight": 100, "stress_weight": 10000,
-    "stage_two": True, "start_stage_two": 84, "stage_two_lr": 0.0005, "stage_two_energy_weight": 1000,
+    "stage_two": True, "start_stage_two": 700, "stage_two_lr": 0.0005, "stage_two_energy_weight": 1000,
     "stage_two_forces_weight": 100, "stage_two_stress_weight": 100000,
     "scheduler_patience": 20, "lr": 0.01, "ema": True, "ema_decay": 0.99, "amsgrad": True,
     "eval_interval": 1, "save_all_checkpoints": True, "restart_latest": True,
-    "compute_forces": "True", "compute_stress": "True", "default_dtype": "float32",
+    "compute_forces": "True", "compute_stress": "True", "default_dtype": "float64",
     "energy_key": "energy", "forces_key": "forces", "stress_key": "stress", "plot": "False",
     "wandb": True, "wandb_project": "wse2-phonons", "wandb_name": "wse2-small",
 }  # fmt: skip
 SMOKE = SMALL | {
-    "name": "wse2-smoke", "wandb_name": "wse2-smoke", "hidden_irreps": "8x0e", "max_ell": 2, "batch_size": 5,
+    "name": "wse2-smoke", "wandb_name": "wse2-smoke", "hidden_irreps": "8x0e", "max_ell": 2,
     "max_num_epochs": 20, "start_stage_two": 15,
 }  # fmt: skip
 PROFILES: dict[str, dict[str, Any]] = {"thesis": THESIS, "small": SMALL, "smoke": SMOKE}
