@@ -337,6 +337,11 @@ def test_the_shipped_model_is_what_its_record_says(frames):
 def test_flags_over_the_profile(place, few):
     run = tiny(place, flags={"loss": "universal", "hidden_irreps": "2x0e + 2x1o", "E0s": "average"})
     assert run.tag.endswith("_E0s=average_hidden_irreps=2x0e+2x1o_loss=universal")
+    many = {
+        f"{part}_{what}_weight": 7 for part in ("stage_two", "swa") for what in ("energy", "forces", "stress")
+    }
+    tags = {tiny(place, flags=many | {"valid_batch_size": size}).tag for size in (1, 2)}
+    assert len(tags) == 2 and all(len(tag) < 160 for tag in tags)
     without_ema = training.arguments(training.flags(tiny(place, flags={"ema": False}), E0S))
     assert "--amsgrad" in without_ema and not [
         each for each in without_ema if each in ("--ema", "--ema=False")

@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import hashlib
 import math
 import re
 from functools import cached_property
@@ -35,8 +36,9 @@ def literal(value: Any) -> Any:
 
 
 def for_a_file(text: str) -> str:
-    """`text` with only what a file's name may have."""
-    return re.sub(r"[^\w.=+-]", "", text)
+    """`text` with only what a file's name may have; of more than 120 characters the first, and a hash of all."""
+    plain = re.sub(r"[^\w.=+-]", "", text)
+    return plain if len(plain) <= 120 else f"{plain[:100]}-{hashlib.sha256(plain.encode()).hexdigest()[:8]}"
 
 
 Flags = Annotated[dict[str, Any], BeforeValidator(literal)]
