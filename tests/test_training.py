@@ -27,13 +27,7 @@ LISTING = """--name="MACE_model" --train_file="output.xyz" --valid_fraction=0.10
 --eval_interval=5 --compute_forces=True --compute_stress=True --energy_key=energy --forces_key=forces
 --stress_key=stress --energy_weight=1.0 --forces_weight=1.0 --stress_weight=1.0 --wandb
 --wandb_project="name_of_project" --wandb_entity="max_mustermann_tu_wien" --wandb_name="training_run_01" """
-TINY = {
-    "hidden_irreps": "4x0e",
-    "max_num_epochs": 60,
-    "start_stage_two": 57,
-    "correlation": 1,
-    "default_dtype": "float64",
-}
+TINY = {"hidden_irreps": "4x0e", "max_num_epochs": 60, "start_stage_two": 57, "correlation": 1}
 E0S = {34: -6.488191, 74: -7.087969}
 
 
