@@ -231,6 +231,21 @@ def test_single_precision_is_as_good_as_it_says(mace, rattled, hessian, tmp_path
     assert difference < 10 * said
 
 
+def test_a_model_of_single_precision_keeps_rotations_as_one_of_double(mace, rattled, tmp_path):
+    default, rounded = torch.get_default_dtype(), copy.deepcopy(mace.calculator.models[0]).float()
+    torch.save(rounded, tmp_path / "rounded.model")
+    rebuilt = potential.load(str(tmp_path / "rounded.model"), trust_model=True)
+    turned = rattled.copy()
+    turned.rotate(40, (1, 2, 3), rotate_cell=True)
+    here, there = (potential.evaluate(rebuilt, atoms) for atoms in (rattled, turned))
+    assert here["energy"] == pytest.approx(there["energy"], abs=1e-10)
+    assert here["energy"] == pytest.approx(potential.evaluate(mace, rattled)["energy"], abs=1e-4)
+    assert np.allclose(here["forces"], potential.evaluate(mace, rattled)["forces"], atol=1e-4)
+    rounded.register_buffer("unknown", torch.ones(1))
+    assert potential.in_double_precision(rounded) is rounded  # what it holds would be lost
+    assert torch.get_default_dtype() == default
+
+
 def test_phonopys_frequencies_are_exact_at_every_q_without_a_supercell_given(
     mace, rattled, hessian, tmp_path, sheet
 ):

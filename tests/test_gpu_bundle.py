@@ -21,7 +21,7 @@ def test_the_bundle_trains_evaluates_and_times_by_itself(tmp_path):
     command = [sys.executable, "train.py", "--profile", "smoke", "--device", "cpu"]
     environment = {name: value for name, value in os.environ.items() if name != "WSE2_RESULTS"}
     subprocess.run(
-        [*command, "--data", "wse2_gpaw.xyz", "--flags", json.dumps(flags)],
+        [*command, "--data", "wse2.xyz", "--flags", json.dumps(flags)],
         cwd=folder, env=environment | {"PYTHONPATH": str(folder / "src")}, check=True, capture_output=True,
     )  # fmt: skip
     assert sorted(path.name for path in (folder / "results" / "model").iterdir()) == [

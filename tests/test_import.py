@@ -198,7 +198,7 @@ NI_KBAR = (-4.29429, -4.58894, -4.50342, 0.50047, -0.94049, 0.36481)  # XX YY ZZ
 @pytest.fixture(scope="module")
 def frames():
     """Nine shipped frames, pristine and with a vacancy, W before Se."""
-    frames = dataset.read(paths.DATA / "wse2_gpaw.xyz")
+    frames = dataset.read(paths.DATA / "wse2.xyz")
     ordered = []
     for index in (0, 5, 6, 7, 8, 9, 55, 60, 84):
         atoms, labels = frames[index], frames[index].calc.results

@@ -210,7 +210,7 @@ def test_a_result_is_valid_for_its_key_alone(tmp_path, monkeypatch):
     keys = {
         run.key,
         parameters.Defect(smearing=0.1).key,
-        parameters.Defect(model=str(paths.DATA / "wse2_gpaw.xyz")).key,
+        parameters.Defect(model=str(paths.DATA / "wse2.xyz")).key,
         records.key(run.model_dump(), run.inputs, ("phonons",)),
     }
     assert len(keys) == 4
@@ -239,7 +239,7 @@ def test_the_key_covers_every_file_that_a_step_reads():
     assert "pristine_3x3.yaml.xz" in parameters.Pristine().inputs
     assert "proposals" in parameters.ActiveLearning(labels="gpaw").inputs
     with pytest.raises(ValueError, match="is for labels = 'gpaw'"):
-        parameters.ActiveLearning(proposals="wse2_gpaw.xyz")
+        parameters.ActiveLearning(proposals="wse2.xyz")
     compared = parameters.Comparison().inputs
     assert compared["claims"] == records.sha256(paths.DATA / "claims.json")
     assert compared["05_defect"] == parameters.Defect().key
@@ -247,10 +247,10 @@ def test_the_key_covers_every_file_that_a_step_reads():
 
 
 def test_other_files_of_one_name_have_results_of_their_own(tmp_path):
-    shutil.copy(paths.DATA / "wse2_gpaw.xyz", tmp_path)
+    shutil.copy(paths.DATA / "wse2.xyz", tmp_path)
     shutil.copy(paths.MODELS / "wse2-small.model", tmp_path)
-    ours, theirs = parameters.Data(), parameters.Data(data=str(tmp_path / "wse2_gpaw.xyz"))
-    assert (ours.tag, theirs.tag) == ("wse2_gpaw", f"wse2_gpaw-{ours.inputs['data'][:8]}")
+    ours, theirs = parameters.Data(), parameters.Data(data=str(tmp_path / "wse2.xyz"))
+    assert (ours.tag, theirs.tag) == ("wse2", f"wse2-{ours.inputs['data'][:8]}")
     theirs = parameters.Defect(model=str(tmp_path / "wse2-small.model"))
     assert theirs.tag == f"6x6_V_Se_strain0.00_wse2-small-{theirs.inputs['model'][:8]}"
     assert parameters.Defect(strain=-0.0).tag == parameters.Defect().tag

@@ -39,7 +39,7 @@ def test_a_claim_fails_with_each_of_its_conditions(claim):
     assert claim.verdict(results_for(met)) == "holds"
     for condition in claim.holds_if:
         failed = results_for(met | {condition.place: beyond(condition, False)})
-        others = [each for each in claim.limited_if if not each.met(failed)]
+        others = [each for each in claim.limited_if if each.met(failed) is False]
         limited = claim.limited_if and not others
         assert claim.verdict(failed) == ("holds with a limit" if limited else "does not hold")
     for condition in claim.limited_if:
@@ -74,6 +74,106 @@ def test_entries_of_lists_are_counted_from_both_ends():
     condition = Condition(quantity="q", place="s/cells/-1/x", relation="<", value=1)
     assert condition.measured({"s": {"cells": [{"x": 5}, {"x": 0.5}]}}) == 0.5
     assert condition.shown({"s": {"cells": [{"x": 0.5}]}}) == "q: 0.50 (< 1.00)"
+
+
+TIGHT, LOOSE = (
+    {"quantity": "q", "place": "s/x", "error": "s/spread/x", "relation": "<", "value": v} for v in (1, 5)
+)
+FREE = {"quantity": "p", "place": "s/y", "relation": ">", "value": 0}
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "error", "verdict"),
+    [
+        (0.8, 1, 0.1, "holds"),
+        (0.8, 1, 0.3, "not distinguishable"),  # from a failure
+        (1.2, 1, 0.3, "not distinguishable"),  # from what holds
+        (1.2, -1, 0.3, "does not hold"),  # another condition fails clearly, and so does the limit
+        (1.2, 1, 0.1, "holds with a limit"),
+        (4.9, 1, 0.2, "not distinguishable"),
+        (5.1, 1, 0.2, "not distinguishable"),
+        (5.3, 1, 0.2, "does not hold"),
+        (0.9, 1, None, "holds"),
+        (1.1, 1, None, "holds with a limit"),
+        (0.9, 1, 0.0, "holds"),
+        (None, 1, 0.2, "does not hold"),
+    ],
+)
+def test_what_lies_within_its_error_of_the_criterion_is_not_distinguishable(x, y, error, verdict):
+    claim = ledger.Claim(section="1", statement="x", holds_if=[TIGHT, FREE], limited_if=[LOOSE, FREE])
+    assert claim.verdict({"s": {"x": x, "y": y, "spread": {"x": error}}}) == verdict
+
+
+def test_without_a_limit_what_fails_does_not_hold():
+    claim = ledger.Claim(section="1", statement="x", holds_if=[TIGHT, FREE])
+    given = {"x": 1.1, "spread": {"x": 0.2}}
+    assert claim.verdict({"s": given | {"y": 1}}) == "not distinguishable"
+    assert claim.verdict({"s": given | {"y": -1}}) == "does not hold"
+    assert claim.verdict({"s": {"x": 1.1, "y": 1}}) == "does not hold"
+
+
+@pytest.mark.parametrize("without", [{}, {"spread": None}, {"spread": {"x": None}}])
+def test_an_error_that_was_not_determined_decides_nothing(without):
+    condition = Condition(**TIGHT)
+    assert condition.deviation({"s": without}) is None
+    assert condition.met({"s": {"x": 0.99} | without}) is True
+    assert condition.shown({"s": {"x": 0.99} | without}) == "q: 0.99 (< 1.00)"
+
+
+def test_a_misspelt_error_is_not_passed_over():
+    with pytest.raises(KeyError, match="x"):
+        Condition(**TIGHT).met({"s": {"x": 0.99, "spread": {"xx": 0.1}}})
+
+
+def test_the_error_is_shown():
+    results = {"s": {"x": 0.97, "spread": {"x": 0.12}}}
+    condition = Condition(**TIGHT | {"unit": "cm⁻¹"})
+    assert condition.shown(results) == "q: 0.97 ± 0.12 cm⁻¹ (< 1.00 cm⁻¹)"
+    assert (
+        Condition(**TIGHT | {"varies": True}).shown(results)
+        == "q: within its error of what is wanted (< 1.00)"
+    )
+
+
+# What 03 and 04 write of the committee under `spread`.
+ERRORS = {
+    *(f"03_evaluation/spread/modes_{part}_per_cm" for part in ("below", "above")),
+    *(f"03_evaluation/spread/over_null_model/modes_{part}" for part in ("below", "above")),
+    "04_pristine/spread/gap_width_THz",
+    *(f"04_pristine/spread/{name}/{part}" for name in ("heavy_share", "dominated") for part in ("below", "above")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("claim", JUDGED)
+def test_errors_of_the_claims_are_those_of_the_same_quantity(claim):
+    for condition in (*claim.holds_if, *claim.limited_if):
+        if condition.error:
+            step, spread, *name = condition.error.split("/")
+            assert step == condition.place.split("/")[0]
+            assert condition.error in ERRORS
+            parts = [each for each in ("below", "above") if each in condition.place]
+            assert all(part in condition.error for part in parts)
+            assert parts or name[-1] == condition.place.split("/")[-1]
+
+
+def test_every_error_of_the_committee_is_used():
+    assert {each.error for claim in CLAIMS for each in (*claim.holds_if, *claim.limited_if)} == ERRORS | {""}
+
+
+@pytest.mark.parametrize(
+    "claim", [each for each in JUDGED if any(every.error for every in each.values[0].holds_if)]
+)
+def test_a_claim_that_holds_is_not_distinguishable_with_a_large_error(claim):
+    met = {condition.place: beyond(condition, True) for condition in (*claim.limited_if, *claim.holds_if)}
+    for condition in claim.holds_if:
+        if condition.error:
+            distance = abs(met[condition.place] - condition.value)
+            none = {each.error: 0.0 for each in (*claim.holds_if, *claim.limited_if) if each.error}
+            verdicts = [
+                claim.verdict(results_for(met | none | {condition.error: factor * distance}))
+                for factor in (0.5, 2)
+            ]
+            assert verdicts == ["holds", "not distinguishable"]
 
 
 def test_a_damaged_list_of_claims_is_refused_with_its_place(tmp_path):
@@ -116,4 +216,4 @@ def test_entries_say_what_was_measured_where_it_was_judged():
         "verdict": "holds", "numbers": claim.numbers(results_for(met)),
     }  # fmt: skip
     assert (unknown["verdict"], unknown["numbers"]) == ("not judged", [])
-    assert list(ledger.counts(entries).values()) == [1, 0, 0, 1]
+    assert list(ledger.counts(entries).values()) == [1, 0, 0, 0, 1]

@@ -36,9 +36,9 @@ def test_a_crate_holds_what_was_run_on_what_and_what_came_out(tmp_path, monkeypa
     action = graph["#01_data"]
     assert action["@type"] == "CreateAction"
     assert action["instrument"] == {"@id": "notebooks/01_data.ipynb"}
-    assert {"@id": "data/wse2_gpaw.xyz"} in action["object"]
-    assert graph["#01_data/data"]["value"] == "wse2_gpaw.xyz"
-    folder = "results/01_data/wse2_gpaw/"
+    assert {"@id": "data/wse2.xyz"} in action["object"]
+    assert graph["#01_data/data"]["value"] == "wse2.xyz"
+    folder = "results/01_data/wse2/"
     assert {f"{folder}result.json", f"{folder}notebook.ipynb"} <= {each["@id"] for each in action["result"]}
     assert run.key in action["description"]
 

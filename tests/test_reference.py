@@ -13,7 +13,7 @@ from ase.calculators.lj import LennardJones
 
 from helpers import dataset, paths, reference, structures
 
-SHIPPED = paths.DATA / "wse2_gpaw.xyz"
+SHIPPED = paths.DATA / "wse2.xyz"
 
 
 def test_k_points_have_one_density():

@@ -17,7 +17,7 @@ import pytest
 import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from helpers import dataset, parameters, paths, potential, records, shipping, training
+from helpers import committee, dataset, parameters, paths, potential, records, shipping, training
 
 # Section 3.4 of the thesis as printed.
 LISTING = """--name="MACE_model" --train_file="output.xyz" --valid_fraction=0.10
@@ -33,7 +33,7 @@ E0S = {34: -6.488191, 74: -7.087969}
 
 @pytest.fixture(scope="module")
 def frames():
-    return dataset.read(paths.data_file("wse2_gpaw.xyz"))
+    return dataset.read(paths.data_file("wse2.xyz"))
 
 
 @pytest.fixture(scope="module")
@@ -115,13 +115,26 @@ def test_the_thesis_profile_has_the_thesis_flags():
     assert different == {"train_file", "E0s"}
 
 
-def test_the_small_profile_is_what_trained_the_shipped_model(frames):
-    shipped = json.loads((paths.ROOT / "data" / "models" / "wse2-small.json").read_text())
-    ours = training.describe(parameters.Training(profile="small"), dataset.split(frames))
-    for name in ("settings", "data", "split"):
-        assert ours[name] == shipped[name]
-    assert ours["E0s"]["rank"] == shipped["E0s"]["rank"] == 2
-    assert ours["E0s"]["eV"] == pytest.approx(shipped["E0s"]["eV"], abs=1e-5)
+@pytest.mark.parametrize(("name", "profile"), [("wse2-small", "small"), ("wse2-thesis", "thesis-tuned")])
+def test_the_profiles_trained_the_shipped_models(frames, name, profile):
+    shipped = json.loads((paths.MODELS / f"{name}.json").read_text())
+    ours = training.describe(parameters.Training(profile=profile), dataset.split(frames))
+    stages = [
+        *reversed(shipped.get("start", [])),
+        shipped,
+    ]  # of a fine-tuned model the first was trained from nothing
+    own = ("E0s", "name")  # the E0s are those of the frames that there were
+    first, expected = (
+        {key: value for key, value in each["settings"].items() if key not in own}
+        for each in (stages[0], ours)
+    )
+    assert first == expected
+    for each in stages[1:]:
+        assert each["settings"]["foundation_model"] and each["settings"]["lr"] == training.FINE_TUNING["lr"]
+        assert (each["data"], each["split"]) == (ours["data"], ours["split"])
+    # Nothing that judges the model trained one before it.
+    judges = {*shipped["split"]["test"], *shipped["split"]["validation"]}
+    assert all(judges.isdisjoint(each["split"]["train"]) for each in stages)
 
 
 def test_what_the_thesis_flags_do_in_mace():
@@ -217,21 +230,28 @@ def test_shipping(resumed, monkeypatch):
     run, _, _, model = resumed
     shipped = shipping.ship(run.folder, "tiny")
     described = json.loads(shipped.with_suffix(".json").read_text())
-    assert {path.name for path in paths.MODELS.iterdir()} == {"tiny.model", "tiny.log", "tiny.json"}
+    files = {f"tiny.{suffix}" for suffix in ("model", "log", "json", "committee.npz")}
+    assert {path.name for path in paths.MODELS.iterdir()} == files
+    assert described["committee"]["members"] == len(committee.members(potential.load("tiny"), "tiny"))
     assert described["sha256"] == records.sha256(shipped)
-    assert (described["elements"], described["dtype"], described["epochs"]) == (["Se", "W"], "float64", 60)
+    assert (described["elements"], described["epochs"]) == (["Se", "W"], 60)
     assert described["data"] == {"file": "few.xyz", "sha256": run.inputs["data"]}
     test = dataset.read(run.folder / "test.xyz")
     assert described["errors"]["test"] == errors(model, test)  # cleaned, not changed
+    with training.quiet():
+        state = torch.load(shipped, weights_only=False).state_dict()
+    assert {value.dtype for value in state.values() if value.is_floating_point()} == {torch.float64}
     assert described["split"]["test"] == sorted({dataset.group(atoms) for atoms in test})
     assert not places(shipped)
     with pytest.raises(FileExistsError, match="--replace"):
         shipping.ship(run.folder, "tiny")
+    with pytest.raises(ValueError, match="did not go on from the model of"):
+        shipping.ship(run.folder, "other", start=[run.folder])
     monkeypatch.setattr(shipping, "targets", lambda *_: {"broken": float("nan")})
     with pytest.raises(ValueError):
         shipping.ship(run.folder, "tiny", replace=True)
     assert json.loads(shipped.with_suffix(".json").read_text()) == described
-    assert {path.name for path in paths.MODELS.iterdir()} == {"tiny.model", "tiny.log", "tiny.json"}
+    assert {path.name for path in paths.MODELS.iterdir()} == files
 
 
 def places(model: Path) -> list[str]:
@@ -320,7 +340,7 @@ def test_the_shipped_model_is_what_its_record_says(frames):
     model = paths.ROOT / "data" / "models" / "wse2-small.model"
     described = json.loads(model.with_suffix(".json").read_text())
     assert described["sha256"] == records.sha256(model)
-    assert described["data"]["sha256"] == records.sha256(paths.data_file("wse2_gpaw.xyz"))
+    assert described["data"]["sha256"] == records.sha256(paths.data_file("wse2.xyz"))
     recomputed = errors(model, dataset.split(frames)["test"])
     assert recomputed.keys() == described["errors"]["test"].keys()
     for kind, row in recomputed.items():

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import publish
 import pytest
 
 from helpers import paths
@@ -58,7 +59,7 @@ def test_papermill_without_output_path_writes_to_stdout(tmp_path):
 
 
 def test_a_result_of_another_key_does_not_count(tmp_path):
-    folder = tmp_path / "01_data" / "wse2_gpaw"
+    folder = tmp_path / "01_data" / "wse2"
     folder.mkdir(parents=True)
     (folder / "notebook.ipynb").touch()
     (folder / "result.json").write_text('{"key": "another", "results": {}}')
@@ -66,6 +67,24 @@ def test_a_result_of_another_key_does_not_count(tmp_path):
     assert (folder / "notebook.ipynb").exists(), "who only looks must leave things as they are"
     assert run("snakemake", "--list-rules", "--quiet", "rules", results=tmp_path).returncode == 0
     assert not (folder / "notebook.ipynb").exists()
+
+
+def test_numbers_have_errors_where_a_committee_computed_them(monkeypatch):
+    rows = [
+        ("x", "04_pristine", "cells/-1", "{:.2f} ± {spread[x][0]:.2f} Å"),
+        ("y", "05_defect", "y", "{:.1%}"),
+    ]
+    with_error = ("z", "05_defect", "z", "{:.1%} ± {spread[0 to 4 Å]:.1%}")
+    monkeypatch.setattr(publish, "NUMBERS", [*rows, with_error])
+    results = {
+        "04_pristine": {"results": {"cells": [1, 2.5], "spread": {"x": [0.0312]}}},
+        "05_defect": {"results": {"y": 0.5, "z": 0.25, "spread": None}},
+    }
+    committee = {"05_defect": {"results": {"spread": {"0 to 4 Å": 0.013}}}}
+    assert publish.numbers(results, committee) == {
+        "x": ["2.50 ± 0.03 Å", "04_pristine"], "y": ["50.0%", "05_defect"], "z": ["25.0% ± 1.3%", "05_defect"],
+    }  # fmt: skip
+    assert publish.numbers(results)["z"] == ["25.0%", "05_defect"]
 
 
 def test_what_no_longer_follows_is_named(tmp_path):

@@ -21,10 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NEEDED = ("mace-torch", "phonopy", "pydantic", "dftd3", "tqdm", "ase", "spglib")
 THERE = ("torch", "numpy", "scipy")  # with all that they need
 FROM_SOURCE = ("python-hostlist",)  # pure Python, of which there is no wheel to fetch
-PARTS = (
-    "src", "data/reference", "data/literature.json", "data/training_choices.json",
-    "data/wse2_extended.xyz", "data/wse2_gpaw.xyz",
-)  # fmt: skip
+PARTS = ("src", "data/reference", "data/literature.json", "data/training_choices.json", "data/wse2.xyz")
 LARGEST = 60  # MiB
 
 

@@ -80,7 +80,7 @@ def main() -> None:
     if given.substitutes:
         dataset.write(given.target, substituted(sheet))
         return
-    labelled = [paths.DATA / "wse2_gpaw.xyz", *(paths.DATA / "in_progress").glob("*_labelled.xyz")]
+    labelled = [paths.DATA / "wse2.xyz", *(paths.DATA / "in_progress").glob("*_labelled.xyz")]
     mace = potential.load("wse2-small", elements=("W", "Se"))
     known = [
         frame for path in labelled for frame in dataset.read(path) if set(frame.symbols) <= set(mace.elements)

@@ -1,10 +1,15 @@
-"""Renews what is committed of the default run: notebooks as run, figures/, README's table of numbers."""
+"""Renews what is committed of the default run: notebooks as run, figures/, README's table of numbers.
+
+05 and 06, whose default run has no error bars, are run a second time with `committee = True` for them.
+"""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +26,12 @@ FIGURES = {
     "03_evaluation/errors_by_distance": "errors_by_distance",
     "03_evaluation/bands_against_dft": "bands_against_dft",
     "03_evaluation/vacancy_modes": "vacancy_modes_3x3",
+    "03_evaluation/local_dos_3x3": "local_dos_3x3",
+    "03_evaluation/calibration": "calibration",
     "04_pristine/bands": "fig_4_1_pristine_bands",
     "04_pristine/projected_dos": "fig_4_2_projected_dos",
     "04_pristine/flexural": "flexural_branch",
+    "04_pristine/committee": "pristine_bands_committee",
     "05_defect/structure": "fig_4_3_vacancy",
     "05_defect/bands": "fig_4_4_vacancy_bands",
     "05_defect/mode_weights": "vacancy_modes",
@@ -44,8 +52,13 @@ FIGURES = {
     "09_active_learning/learning_curves": "active_learning",
     "09_active_learning/queries": "fig_3_2_queries",
 }
+# STEP -> name in figures/ of the picture `committee`, which it draws with `committee = True` only
+COMMITTEE = {
+    "05_defect": "vacancy_modes_committee",
+    "06_radial_dos": "radial_dos_committee",
+}
 
-# (what is measured, step, its place in result.json's `results`, format)
+# (what is measured, step, its place in result.json's `results`, format: {} what stands there, {spread} the errors)
 NUMBERS = [
     *[
         (f"{what} of wse2-small, {kind} test frames", "02_training", f"shipped/wse2-small/{key}/rmse_{name}", form)
@@ -55,7 +68,7 @@ NUMBERS = [
             ("Force RMSE", "force_meV_per_A", "{:.0f} meV/Å"),
         )
     ],
-    ("Lattice constant of the model, relaxed", "04_pristine", "lattice_constant_A", "{:.3f} Å"),
+    ("Lattice constant of the model, relaxed", "04_pristine", "lattice_constant_A", "{:.4f} ± {spread[lattice_constant_A]:.4f} Å"),
     ("Thickness (Se–Se), relaxed", "04_pristine", "thickness_A", "{:.3f} Å"),
     *[
         (f"{irrep} at Γ in the cell of our DFT", "04_pristine", f"gamma_modes/{irrep}",
@@ -67,21 +80,28 @@ NUMBERS = [
          f"phonon_mean_absolute_error_per_cm/{q}", "{:.1f} cm⁻¹")
         for q in "ΓMK"
     ],
-    ("Modes of the vacancy in 3×3, model against DFT, mean absolute", "03_evaluation", "vacancy_modes/model/mean_absolute_per_cm", "{:.1f} cm⁻¹"),
+    *[
+        (f"Modes of the vacancy in 3×3 {part} the gap, model against DFT, mean absolute", "03_evaluation", "vacancy_modes",
+         f"{{0[model][modes_{part}]:.1f}} ± {{spread[modes_{part}_per_cm]:.1f}} cm⁻¹ (null model {{0[null model][modes_{part}]:.1f}}; "
+         "{0[model][without_partner]} of {0[model][sets]} sets without a partner)")
+        for part in ("below", "above")
+    ],
+    ("Redistributed spectral weight of the local DOS of the vacancy in 3×3, model against DFT", "03_evaluation", "vacancy_modes",
+     "{0[model][local_dos]:.0f} % (null model {0[null model][local_dos]:.0f} %)"),
     ("Force RMSE in a 6×6 vacancy that no model was trained on", "03_evaluation", "targets/forces_vacancy_6x6", "{:.0f} meV/Å"),
-    ("Targets of accuracy that are met, of nine", "03_evaluation", "targets_met", "{}"),
+    ("Targets of accuracy that are met", "03_evaluation", "targets_met", "{0[number]} of {0[of]}"),
     ("The three W of a 3×3 vacancy move inwards, DFT", "03_evaluation", "vacancy/DFT/inward_A", "{:.3f} Å"),
     ("The three W of a 3×3 vacancy move inwards, model", "03_evaluation", "vacancy/MACE/inward_A", "{:.3f} Å"),
     ("C11, relaxed ions", "03_evaluation", "sheet/C11_N_per_m", "{:.0f} N/m"),
     ("C12, relaxed ions", "03_evaluation", "sheet/C12_N_per_m", "{:.0f} N/m"),
-    ("Gap between acoustic and optical branches, lower edge", "04_pristine", "acoustic_optical_gap_THz/0", "{:.2f} THz"),
-    ("Gap between acoustic and optical branches, upper edge", "04_pristine", "acoustic_optical_gap_THz/1", "{:.2f} THz"),
+    ("Gap between acoustic and optical branches, lower edge", "04_pristine", "acoustic_optical_gap_THz/0", "{:.2f} ± {spread[gap_THz][0]:.2f} THz"),
+    ("Gap between acoustic and optical branches, upper edge", "04_pristine", "acoustic_optical_gap_THz/1", "{:.2f} ± {spread[gap_THz][1]:.2f} THz"),
     ("Violation of rotational invariance in 6×6, before correction", "04_pristine", "residuals/rotational/before", "{:.3f} eV/Å"),
     ("Exponent of the flexural branch after it (2 for a free sheet)", "04_pristine", "flexural/after/exponent", "{:.2f}"),
-    ("The three W move towards the vacancy's axis by", "05_defect", "relaxation/inward_A", "{:.3f} Å"),
+    ("The three W move towards the vacancy's axis by", "05_defect", "relaxation/inward_A", "{:.3f} ± {spread[inward_A]:.3f} Å"),
     ("W–W distance at the vacancy", "05_defect", "relaxation/after_A", "{:.2f} Å"),
-    ("Local states that lie elsewhere within 4 Å of the empty site", "06_radial_dos", "share_elsewhere/0 to 4 Å", "{:.0%}"),
-    ("Local states that lie elsewhere 7 to 10 Å away", "06_radial_dos", "share_elsewhere/7 to 10 Å", "{:.0%}"),
+    ("Local states that lie elsewhere within 4 Å of the empty site", "06_radial_dos", "share_elsewhere/0 to 4 Å", "{:.1%} ± {spread[share_elsewhere][0 to 4 Å]:.1%}"),
+    ("Local states that lie elsewhere 7 to 10 Å away", "06_radial_dos", "share_elsewhere/7 to 10 Å", "{:.1%} ± {spread[share_elsewhere][7 to 10 Å]:.1%}"),
     ("Weights at a 3×3 vacancy (even: 0.15), model against DFT, root mean square", "05_defect", "against_dft", "{0[weight_rms]:.2f} ({0[pairs]} of {0[sets]} sets)"),
     ("Inequivalent atoms of V_Se in 6×6", "05_defect", "inequivalent_atoms", "{}"),
     ("Candidates for localised modes in 6×6", "05_defect", "localised_frequencies", "{}"),
@@ -95,8 +115,8 @@ NUMBERS = [
     ("Resonances of the vacancy alone near 6.9 THz", "08_dilute_limit", "fine_resonances",
      "{0[0][irrep]} {0[0][frequency_THz]:.2f} THz, {0[0][width_THz]:.3f} wide; {0[1][irrep]} {0[1][frequency_THz]:.2f} THz, {0[1][width_THz]:.3f} wide"),
     ("Modes of 6×6 that are localised by 100×100, of 2 flat ones", "08_dilute_limit", "localised/count", "{}"),
-    ("Statements of the thesis that hold / with a limit / not", "08_dilute_limit", "verdicts",
-     "{0[holds]} / {0[holds with a limit]} / {0[does not hold]}"),
+    ("Statements of the thesis that hold / hold with a limit / are not distinguishable from their criterion / do not hold", "08_dilute_limit", "verdicts",
+     "{0[holds]} / {0[holds with a limit]} / {0[not distinguishable]} / {0[does not hold]}"),
     ("Labels to come within 10 % of all, chosen by a committee / at random", "09_active_learning", "within_10_percent", "{0[committee][labels]:.0f} / {0[random][labels]:.0f}"),
     ("Atoms in them", "09_active_learning", "within_10_percent", "{0[committee][atoms]:.0f} / {0[random][atoms]:.0f}"),
     ("Lattice constant with D3 against that without", "03_evaluation", "dispersion/all/lattice_constant_percent", "{:.1f} % apart"),
@@ -105,10 +125,27 @@ NUMBERS = [
     ("States, defective minus pristine: on Se (exact: -3)", "05_defect", "integrated_dos/Se", "{:.3f}"),
 ]  # fmt: skip
 
-# What check_stale compares with: key, drawing and checksum of each notebook, and README's numbers.
+# What check_stale compares with: key, drawing and checksum of each notebook, key and drawing of each run for error bars, and
+# README's numbers.
 RECORD = paths.FIGURES / "published.json"
 README = paths.ROOT / "README.md"
 BEGIN, END = "<!-- numbers: written by make publish -->\n", "<!-- end of numbers -->"
+
+
+def committee_runs() -> dict[str, parameters.Run]:
+    """The runs of 05 and 06 with error bars, by step."""
+    runs = parameters.default_runs()
+    return {step: type(runs[step])(committee=True) for step in COMMITTEE}
+
+
+def pictures() -> Iterator[tuple[parameters.Run, str, str]]:
+    """(run, picture, name in figures/) of every published figure."""
+    runs, several = parameters.default_runs(), committee_runs()
+    for source, name in FIGURES.items():
+        step, picture = source.split("/")
+        yield runs[step], picture, name
+    for step, name in COMMITTEE.items():
+        yield several[step], "committee", name
 
 
 def result(run: parameters.Run) -> dict[str, Any]:
@@ -125,10 +162,10 @@ def without_stderr(notebook: nbformat.NotebookNode) -> None:
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
 
 
-def execute(step: str, executed: Path) -> None:
-    """Run a notebook into the file `executed`; what only this run or this machine knows is removed."""
+def execute(step: str, executed: Path, *given: str) -> None:
+    """Run a notebook with the options `given` into the file `executed`, without what only this run or machine knows."""
     subprocess.run(
-        [sys.executable, "-m", "papermill", "-k", "python3", "--no-progress-bar",
+        [sys.executable, "-m", "papermill", "-k", "python3", "--no-progress-bar", *given,
          paths.NOTEBOOKS / f"{step}.ipynb", executed],
         check=True,
     )  # fmt: skip
@@ -156,14 +193,27 @@ def publish_figure(run: parameters.Run, picture: str, name: str) -> None:
     )
 
 
-def numbers(results: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
-    """[value with its unit, step] of each of NUMBERS, by its label, from the results of each step."""
+def with_error(form: str) -> bool:
+    """Whether a format of NUMBERS has an error in it."""
+    return "{spread" in form
+
+
+def numbers(
+    results: dict[str, dict[str, Any]], several: dict[str, dict[str, Any]] | None = None
+) -> dict[str, list[str]]:
+    """[value with its error and unit, step] of each of NUMBERS, by its label, from the results of each step.
+
+    Errors are those of the committee: from `several` for the steps that are in it. Without one, the value stands alone.
+    """
     found = {}
     for label, step, place, form in NUMBERS:
         value = results[step]["results"]
         for key in place.split("/"):
             value = value[int(key)] if isinstance(value, list) else value[key]
-        found[label] = [form.format(value), step]
+        spread = {**results, **(several or {})}[step]["results"].get("spread")
+        if spread is None:
+            form = re.sub(r" ± \{spread[^}]*\}", "", form)
+        found[label] = [form.format(value, spread=spread), step]
     return found
 
 
@@ -174,7 +224,8 @@ def in_readme() -> str:
 
 def publish_numbers(runs: dict[str, parameters.Run]) -> None:
     """Renew README's table, and the record of what was published."""
-    found = numbers({step: result(run) for step, run in runs.items()})
+    several = committee_runs()
+    found = numbers(*({step: result(run) for step, run in each.items()} for each in (runs, several)))
     rows = [f"| {label} | {value} | {step} |" for label, (value, step) in found.items()]
     text = "\n".join(["| quantity | value | notebook |", "|---|---|---|", *rows]) + "\n"
     with records.whole_file(README) as temporary:
@@ -187,22 +238,27 @@ def publish_numbers(runs: dict[str, parameters.Run]) -> None:
         }
         for step, run in runs.items()
     }
-    records.write_json(RECORD, {"notebooks": notebooks, "numbers": found})
+    committee = {step: {"key": run.key, "drawing": records.drawing(step)} for step, run in several.items()}
+    records.write_json(RECORD, {"notebooks": notebooks, "committee": committee, "numbers": found})
 
 
 def main() -> None:
-    runs = parameters.default_runs()
+    runs, drawn = parameters.default_runs(), list(pictures())
+    for run, *_ in drawn:
+        _ = run.key  # raises for a committee or model that is missing here, and not after hours of work
     with tempfile.TemporaryDirectory() as folder:
         # All are run before one is replaced: the revision in their results is that of a clean tree.
         for step in runs:
             print(f"notebooks/{step}.ipynb", flush=True)
             execute(step, Path(folder) / f"{step}.ipynb")
+        for step, name in COMMITTEE.items():
+            print(f"figures/{name}", flush=True)
+            execute(step, Path(folder) / f"{name}.ipynb", "-p", "committee", "True")
         for step in runs:
             with records.whole_file(paths.NOTEBOOKS / f"{step}.ipynb") as temporary:
                 shutil.copyfile(Path(folder) / f"{step}.ipynb", temporary)
-    for source, name in FIGURES.items():
-        step, picture = source.split("/")
-        publish_figure(runs[step], picture, name)
+    for run, picture, name in drawn:
+        publish_figure(run, picture, name)
     publish_numbers(runs)
 
 

@@ -289,7 +289,7 @@ def numbers_page(results: dict[str, dict[str, Any]]) -> str:
         for quantity, (value, step) in numbers(results).items()
     ]
     body = f"""<h1>Numbers</h1>
-<p>Of the default run, each from the notebook named beside it. README has the same table.</p>
+<p>Of the default run, each from the notebook named beside it. README has the same table, there with the errors of 05 and 06 too.</p>
 {stacked(measured, ["quantity", "value", "notebook"])}
 <h2>Errors of {html.escape(model)} by kind of cell</h2>
 <p>Against DFT: root mean square, in brackets mean absolute. Frames of <i>test</i> were kept from training, those of <i>validation</i> steered the training. All are

@@ -16,10 +16,8 @@ from typing import Any
 
 import ase.io
 import numpy as np
-import phonopy
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from phonopy import Phonopy
 from tqdm import tqdm
 
 from helpers import (
@@ -38,11 +36,7 @@ from helpers import (
 HERE = Path(__file__).parent
 MODELS = ("SevenNet-0", "SevenNet-l3i5", "CHGNet")
 OURS = parameters.Evaluation.model_fields["model"].default
-REFERENCES = {"pristine_2x2": {"Γ": [0, 0, 0], "M": [0.5, 0, 0]}, "pristine_3x3": {"K": [1 / 3, 1 / 3, 0]}, "vacancy_3x3": {}}  # fmt: skip
-
-
-def reference(name: str) -> Phonopy:
-    return phonopy.load(paths.REFERENCE / f"{name}.yaml.xz", symmetrize_fc=False, log_level=0)
+REFERENCES = (*dict.fromkeys(name for name, _ in evaluation.SHEET.values()), "vacancy_3x3")
 
 
 def foreign(python: Path, model: str, frames: list[Atoms], sheet: Atoms) -> dict:
@@ -94,23 +88,21 @@ def judge(found: dict, test: list[Atoms], shapes: dict[str, int]) -> dict:
     row: dict[str, Any] = {"errors": dataset.errors(test, predicted)}
     start, per_cm = len(test), {}
     for name, count in shapes.items():
-        dft, ours = reference(name), reference(name)
+        dft, ours = evaluation.reference(name), evaluation.reference(name)
         ours.forces = np.array([each["forces"] for each in found["frames"][start : start + count]])
         start += count
-        for phonon in (dft, ours):
-            phonon.produce_force_constants(
-                fc_calculator="traditional", calculate_full_force_constants=False, show_drift=False
-            )
-            force_constants.symmetrise(phonon)
-        for label, q_point in REFERENCES[name].items():
-            pairs = phonons.pair(dft, ours, q_point)[3 * (label == "Γ") :]
+        ours.produce_force_constants(
+            fc_calculator="traditional", calculate_full_force_constants=False, show_drift=False
+        )
+        evaluation.symmetrised(dft, ours)
+        for label in [label for label, (cell, _) in evaluation.SHEET.items() if cell == name]:
+            pairs = evaluation.sheet_pairs(dft, ours, label)
             per_cm[label] = float(abs(pairs[:, 1] - pairs[:, 0]).mean() * phonons.PER_CM)
             if label == "Γ":
                 row["over_dft_at_gamma"] = float(np.mean(pairs[:, 1] / pairs[:, 0]))
-        if not REFERENCES[name]:
+        if name == "vacancy_3x3":
             row["force_changes_meV_per_A"] = evaluation.force_changes(dft, ours)
-            off = evaluation.mean_deviation(evaluation.optical_sets(dft, ours))
-            per_cm["vacancy"] = off * phonons.PER_CM
+            per_cm["vacancy"] = evaluation.mean_error(evaluation.optical_sets(dft, ours))
     return row | {"phonons_per_cm": per_cm} | {name: found[name] for name in found if name != "frames"}
 
 
@@ -120,11 +112,10 @@ def main() -> None:
     python = parser.parse_args().environment.absolute() / "bin" / "python"
     data = parameters.Evaluation.model_fields["data"].default
     test = dataset.split(dataset.read(paths.data_file(data)))["test"]
-    sheet = json.loads((paths.REFERENCE / "monolayer.json").read_text())
-    start = structures.monolayer(sheet["formula"], sheet["lattice_constant_A"], sheet["thickness_A"])
+    _, start = evaluation.dft_sheet()
     frames, shapes = list(test), {}
     for name in REFERENCES:
-        cells = reference(name).supercells_with_displacements
+        cells = evaluation.reference(name).supercells_with_displacements
         shapes[name] = len(cells)
         frames += [force_constants.to_ase(cell) for cell in cells]
     rows = {}

@@ -4,16 +4,15 @@ The readout is all linear layers that give a MACE's energy, a few weights that i
 Fitted anew to forces, by least squares, it is trained to the end at once, so that errors depend on the labels alone.
 """
 
+import contextlib
+import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from ase import Atoms
-from mace.data import AtomicData, config_from_atoms
-from mace.modules import LinearReadoutBlock, NonLinearReadoutBlock
-from mace.tools.torch_geometric import Batch
-from mace.tools.torch_tools import default_dtype
 from scipy.linalg import solve
 from scipy.stats import norm
 from tqdm import tqdm
@@ -21,8 +20,24 @@ from tqdm import tqdm
 from helpers import force_constants, records
 from helpers.potential import Potential
 
+# MACE prints a line on import about an accelerator that is not installed.
+with contextlib.redirect_stdout(io.StringIO()):
+    from mace.data import AtomicData, config_from_atoms
+    from mace.modules import LinearReadoutBlock, NonLinearReadoutBlock
+    from mace.tools.torch_geometric import Batch
+    from mace.tools.torch_tools import default_dtype
+
 RIDGE = 1e-6  # of the sum of squares of a column
 ATOMS_AT_ONCE = 150
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """What the labels of a frame of N atoms become for a weight of 1 eV on each feature of the readout."""
+
+    forces: np.ndarray  # (3N, n_weights) eV/A
+    stress: np.ndarray  # (6, n_weights) eV/A^3, Voigt
+    energy: np.ndarray  # (n_weights,) eV
 
 
 def last_layers(potential: Potential) -> list[torch.nn.Module]:
@@ -48,13 +63,13 @@ def readout(potential: Potential) -> np.ndarray:
     return scale * np.concatenate([weights / np.sqrt(len(weights)) for weights in layers])
 
 
-def slopes(potential: Potential, frames: list[Atoms], folder: Path) -> list[np.ndarray]:
-    """[frame] (3N, n_weights) forces in eV/A for a weight of 1 eV on each feature of the readout.
+def slopes(potential: Potential, frames: list[Atoms], folder: Path) -> list[Slopes]:
+    """Return the slopes of each frame.
 
     Kept in `folder` for each geometry, model and state of this module, and found there.
     """
     code = records.sha256(Path(__file__))
-    kept = [folder / f"{records.geometry_key([atoms], potential.checksum, code)}.npy" for atoms in frames]
+    kept = [folder / f"{records.geometry_key([atoms], potential.checksum, code)}.npz" for atoms in frames]
     missing = {path: atoms for path, atoms in zip(kept, frames, strict=True) if not path.exists()}
     batches: list[list[Path]] = []
     for path, atoms in missing.items():
@@ -66,21 +81,25 @@ def slopes(potential: Potential, frames: list[Atoms], folder: Path) -> list[np.n
         force_constants.on_every_core(
             lambda share: write(potential, missing, share), batches, 1, missing, bar
         )
-    return [np.load(path) for path in kept]
+    found = []
+    for path in kept:
+        with np.load(path) as arrays:
+            found.append(Slopes(**arrays))
+    return found
 
 
 def write(potential: Potential, frames: dict[Path, Atoms], batches: list[list[Path]]) -> Iterator[int]:
     """Compute and write the slopes of `frames`, batch by batch; yields how many each had."""
     for batch in batches:
         found = differentiated(potential, [frames[path] for path in batch])
-        for path, matrix in zip(batch, found, strict=True):
+        for path, each in zip(batch, found, strict=True):
             with records.whole_file(path) as temporary, temporary.open("wb") as file:
-                np.save(file, matrix)
+                np.savez(file, **vars(each))
         yield len(batch)
 
 
-def differentiated(potential: Potential, frames: list[Atoms]) -> list[np.ndarray]:
-    """As `slopes`, of frames that are evaluated together."""
+def differentiated(potential: Potential, frames: list[Atoms]) -> list[Slopes]:
+    """Return the slopes of frames that are evaluated together."""
     calculator, layers = potential.calculator, last_layers(potential)
     network = calculator.models[0]
     with default_dtype(torch.float64):  # in which AtomicData writes positions
@@ -91,7 +110,13 @@ def differentiated(potential: Potential, frames: list[Atoms]) -> list[np.ndarray
             for atoms in frames
         ]
     batch = Batch.from_data_list(data).to(calculator.device).to_dict()
-    batch["positions"].requires_grad_(True)
+    # A strain of each frame, zero, to differentiate by: of the places and of the vectors to other cells.
+    strain = torch.zeros(len(frames), 3, 3, dtype=torch.float64, device=calculator.device, requires_grad=True)
+    symmetric = (strain + strain.transpose(1, 2)) / 2
+    places = batch["positions"].requires_grad_(True)
+    batch["positions"] = places + torch.einsum("ni,nij->nj", places, symmetric[batch["batch"]])
+    of_edge = batch["batch"][batch["edge_index"][0]]
+    batch["shifts"] = batch["shifts"] + torch.einsum("ei,eij->ej", batch["shifts"], symmetric[of_edge])
     inputs: list[torch.Tensor] = []
     hooks = [layer.register_forward_pre_hook(lambda _, given: inputs.append(given[0])) for layer in layers]
     try:
@@ -99,17 +124,25 @@ def differentiated(potential: Potential, frames: list[Atoms]) -> list[np.ndarray
     finally:
         for hook in hooks:
             hook.remove()
-    # The scalars, which come first, added up over all atoms: frames do not know of each other.
-    features = [
-        each[:, : layer.weight.numel()].sum(dim=0) for each, layer in zip(inputs, layers, strict=True)
-    ]
+    # The scalars, which come first.
+    features = torch.cat(
+        [each[:, : layer.weight.numel()] for each, layer in zip(inputs, layers, strict=True)], dim=1
+    )
+    # Added up over all atoms: frames do not know of each other.
     gradients = [
-        torch.autograd.grad(feature, batch["positions"], retain_graph=True)[0].cpu().numpy()
-        for feature in torch.cat(features)
+        torch.autograd.grad(feature, (places, strain), retain_graph=True) for feature in features.sum(dim=0)
     ]
-    every = -np.stack(gradients, axis=-1)
+    forces, strained = (-torch.stack(each, dim=-1).cpu().numpy() for each in zip(*gradients, strict=True))
     ends = np.cumsum([len(atoms) for atoms in frames])[:-1]
-    return [part.reshape(-1, every.shape[-1]) for part in np.split(every, ends)]
+    energies = [part.sum(axis=0) for part in np.split(features.detach().cpu().numpy(), ends)]
+    return [
+        Slopes(
+            force.reshape(-1, force.shape[-1]),
+            -each[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] / atoms.get_volume(),
+            energy,
+        )
+        for force, each, energy, atoms in zip(np.split(forces, ends), strained, energies, frames, strict=True)
+    ]
 
 
 def fit(slopes: list[np.ndarray], forces: list[np.ndarray], shares: np.ndarray | None = None) -> np.ndarray:
@@ -117,39 +150,57 @@ def fit(slopes: list[np.ndarray], forces: list[np.ndarray], shares: np.ndarray |
     shares = np.ones(len(slopes)) if shares is None else shares
     products = sum(share * each.T @ each for share, each in zip(shares, slopes, strict=True))
     target = sum(share * each.T @ force for share, each, force in zip(shares, slopes, forces, strict=True))
-    size = np.sqrt(np.diag(products))
-    size[size == 0] = 1.0
-    scaled = products / np.outer(size, size) + RIDGE * np.eye(len(size))
+    size, scaled = conditioned(products)
     return solve(scaled, target / size, assume_a="pos") / size
 
 
-def committee(
-    slopes: list[np.ndarray], forces: list[np.ndarray], members: int, rng: np.random.Generator
-) -> np.ndarray:
-    """(members, n_weights) fits to frames with random shares: the Bayesian bootstrap, D. Rubin, Ann. Stat. 9, 130 (1981)."""
-    return np.array([fit(slopes, forces, rng.exponential(size=len(slopes))) for _ in range(members)])
+def posterior(rows: list[np.ndarray]) -> np.ndarray:
+    """Return the covariance (n_weights, n_weights) of the weights in eV^2 after a linear fit to labels.
+
+    `rows` (n_labels, n_weights) of each frame: the slopes of its labels over the standard deviation of their errors. The
+    covariance does not depend on the labels themselves. F. Bigi, S. Chong, M. Ceriotti and F. Grasselli, Mach. Learn.: Sci. Technol.
+    (2024).
+    """
+    size, scaled = conditioned(sum(each.T @ each for each in rows))
+    return np.linalg.inv(scaled) / np.outer(size, size)
+
+
+def conditioned(products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sizes of the columns and the normal matrix for columns of unit size, with a small ridge."""
+    size = np.sqrt(np.diag(products))
+    size[size == 0] = 1.0
+    return size, products / np.outer(size, size) + RIDGE * np.eye(len(size))
+
+
+def drawn(covariance: np.ndarray, members: int, rng: np.random.Generator) -> np.ndarray:
+    """Return `members` draws (members, n_weights) of that covariance, shifted so that their mean is zero."""
+    several = rng.standard_normal((members, len(covariance))) @ np.linalg.cholesky(covariance).T
+    return several - several.mean(axis=0)
 
 
 def disagreement(slopes: np.ndarray, members: np.ndarray) -> float:
-    """Largest standard deviation of the force on an atom of a frame among the `members` of a committee, in eV/A."""
+    """Largest standard deviation of the force on an atom of a frame among the `members` of a committee, in eV/A.
+
+    Of those that `choose` draws it is in units of the error of the forces.
+    """
     variance = (slopes @ members.T).var(axis=1)
     return float(np.sqrt(variance.reshape(-1, 3).sum(axis=1).max()))
 
 
 def choose(
     slopes: list[np.ndarray],
-    known: dict[int, np.ndarray],
+    known: list[int],
     pool: list[int],
     count: int,
     members: int,
     rng: np.random.Generator,
 ) -> list[int]:
-    """`count` of `pool` to label next: those of the largest `disagreement` among `members` of a committee.
+    """Return `count` of `pool` to label next: those of the largest `disagreement` among `members` of a committee.
 
-    `known` and `pool` are numbers of frames in `slopes`; of the known ones with their forces (3N,).
+    `known` and `pool` are numbers of frames in `slopes`.
     """
-    fits = committee([slopes[each] for each in known], list(known.values()), members, rng)
-    return sorted(pool, key=lambda each: -disagreement(slopes[each], fits))[:count]
+    committee = drawn(posterior([slopes[each] for each in known]), members, rng)
+    return sorted(pool, key=lambda each: -disagreement(slopes[each], committee))[:count]
 
 
 def rmse(slopes: list[np.ndarray], forces: list[np.ndarray], weights: np.ndarray) -> float:

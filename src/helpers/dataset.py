@@ -326,6 +326,11 @@ def reference_energies(frames: list[Atoms], predicted: Sequence[Atoms] = ()) -> 
     return dict(zip(elements, solution.tolist(), strict=True)), int(rank)
 
 
+def of_elements(frames: list[Atoms], elements: tuple[str, ...]) -> list[Atoms]:
+    """The frames that have no other elements."""
+    return [atoms for atoms in frames if set(atoms.symbols) <= set(elements)]
+
+
 def predict(frames: list[Atoms], calculator: Calculator) -> list[Atoms]:
     """Copies of the frames with energy, forces and stress from `calculator`."""
     copies = []

@@ -63,6 +63,16 @@ MARKERS = "osD^vP"
 LINES = ("-", "--", "-.", ":", "-", "--")
 
 
+def _look(number: int) -> dict[str, Any]:
+    """Colour and hollow marker that tell 42 kinds of thing apart."""
+    return {
+        "color": (*COLOURS, "black")[number % 7],
+        "marker": MARKERS[number % 6],
+        "markersize": 4,
+        "markerfacecolor": "none",
+    }
+
+
 def labelled_data(frames: list[Atoms]) -> Figure:
     """Two panels: energy against forces of each frame, and how the forces are distributed, by kind.
 
@@ -71,18 +81,16 @@ def labelled_data(frames: list[Atoms]) -> Figure:
     figure, (left, right) = new(6.3, 3.4, ncols=2)
     for number, name in enumerate(sorted({dataset.kind(atoms) for atoms in frames})):
         members = [atoms for atoms in frames if dataset.kind(atoms) == name]
-        colour, marker = COLOURS[number % 6], MARKERS[(number + number // 6) % 6]
         energies = np.array([dataset.energy(atoms) / len(atoms) for atoms in members])
         forces = [np.linalg.norm(atoms.calc.results["forces"], axis=1) for atoms in members]
         left.plot(
             [np.sqrt((each**2).mean()) for each in forces],
             1000 * (energies - energies.min()),
-            marker, color=colour, markersize=4, markerfacecolor="none", label=name,
+            linestyle="", label=name, **_look(number),
         )  # fmt: skip
         ordered = np.sort(np.concatenate(forces))
         share = 1 - np.arange(len(ordered)) / len(ordered)
-        right.plot(ordered, share, color=colour, marker=marker, markersize=4, markerfacecolor="none",
-                   markevery=max(1, len(ordered) // 8))  # fmt: skip
+        right.plot(ordered, share, markevery=max(1, len(ordered) // 8), **_look(number))
     left.set(
         xlabel="r.m.s. force on an atom (eV/Å)", ylabel="energy above the lowest of its kind\n(meV per atom)"
     )
@@ -232,7 +240,7 @@ def committee_bands(bands: Bands, members: np.ndarray) -> Figure:
     optical = below.plot(bands.distances, deviation[:, 3:] * PER_CM, color="black", linewidth=0.9)
     for distance, _ in bands.ticks[1:-1]:
         below.axvline(distance, color="0.8", linewidth=0.6, zorder=0)
-    below.set(ylabel="standard deviation\n(cm$^{-1}$)", ylim=(0, None))
+    below.set(ylabel="standard deviation\n(cm$^{-1}$)", ylim=(0, 1.3 * deviation.max() * PER_CM))
     below.legend([acoustic[0], optical[0]], ["branches 1 to 3", "the others"], ncols=2)
     return figure
 
@@ -335,25 +343,28 @@ def vacancy(defect: Defect, relaxed: Atoms) -> Figure:
     return figure
 
 
-def _draw_spread(axes: Axes, grid: np.ndarray, densities: np.ndarray) -> None:
-    deviation = densities.std(axis=0, ddof=1)
-    axes.plot(grid, densities[0], color=BLUE, label="model")
+def _draw_spread(axes: Axes, grid: np.ndarray, density: np.ndarray, members: np.ndarray) -> None:
+    deviation = members.std(axis=0, ddof=1)
+    axes.plot(grid, density, color=BLUE, label="model")
     axes.fill_between(
-        grid, densities[0] - deviation, densities[0] + deviation, color=ORANGE, alpha=0.6, linewidth=0,
-        label=f"± standard deviation of {len(densities)} models",
+        grid, density - deviation, density + deviation, color=ORANGE, alpha=0.6, linewidth=0,
+        label=f"± standard deviation of {len(members)} models",
     )  # fmt: skip
     axes.set(xlim=(grid[0], grid[-1]), ylim=(0, None))
 
 
 def committee_modes(
-    grid: np.ndarray, densities: np.ndarray, modes: list[tuple[Mode, np.ndarray, np.ndarray]]
+    grid: np.ndarray,
+    density: np.ndarray,
+    members: np.ndarray,
+    modes: list[tuple[Mode, np.ndarray, np.ndarray]],
 ) -> Figure:
-    """Local DOS of m models (states/THz/cell, (m, n_grid)) on `grid` (THz), and each mode with its error bars.
+    """Local DOS (states/THz/cell) on `grid` (THz) with the spread of m `members` (m, n_grid), and each mode with its error bars.
 
-    A mode comes with its frequencies (m,) in THz and its weights at the defect (m,).
+    A mode comes with the members' frequencies (m,) in THz and weights at the defect (m,).
     """
     figure, (above, below) = new(6.3, 4.4, nrows=2, sharex=True)
-    _draw_spread(above, grid, densities)
+    _draw_spread(above, grid, density, members)
     above.set_ylabel("local DOS\n(states / THz / cell)")
     above.legend()
     for number, irrep in enumerate(sorted({mode.irrep for mode, _, _ in modes})):
@@ -443,14 +454,7 @@ def modes_by_size(
     """
     figure, panels = new(7.2, 3.6, ncols=3, sharex=True)
     for number, (name, found) in enumerate(zip(names, modes, strict=True)):
-        colour, marker, line = COLOURS[number % 6], MARKERS[number % 6], LINES[number // 6 % 6]
-        style = {
-            "color": colour,
-            "marker": marker,
-            "markersize": 4,
-            "markerfacecolor": "none",
-            "linestyle": line,
-        }
+        style = _look(number) | {"linestyle": LINES[number // 6 % 6]}
         panels[0].errorbar(
             sizes, [each.frequency_THz for each in found], [each.width_THz / 2 for each in found],
             capsize=2, label=name, **style,
@@ -472,11 +476,11 @@ def modes_by_size(
     return figure
 
 
-def committee_shells(grid: np.ndarray, shells: dict[str, np.ndarray]) -> Figure:
-    """DOS of each shell (states/THz/atom) of m models, (m, n_grid) on `grid` (THz): the first, and their standard deviation."""
+def committee_shells(grid: np.ndarray, shells: dict[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
+    """DOS of each shell (states/THz/atom) on `grid` (THz) of a model, with the standard deviation of m members (m, n_grid)."""
     figure, panels = new(6.3, 1.5 + 1.2 * len(shells), nrows=len(shells), sharex=True, squeeze=False)
-    for axes, (name, densities) in zip(panels[:, 0], shells.items(), strict=True):
-        _draw_spread(axes, grid, densities)
+    for axes, (name, (density, members)) in zip(panels[:, 0], shells.items(), strict=True):
+        _draw_spread(axes, grid, density, members)
         axes.set_title(name, loc="left", fontsize=9)
     panels[0, 0].legend()
     panels[-1, 0].set_xlabel("frequency (THz)")
@@ -546,7 +550,8 @@ def mode_weights(modes: list[Mode], candidates: list[Mode], evenly: float) -> Fi
     axes.axhline(evenly, color="black", linestyle=":", label="spread evenly")
     axes.axhline(ENHANCEMENT * evenly, color="black", linestyle="--", label=f"{ENHANCEMENT:g} × evenly")
     axes.set(xlabel="frequency (THz)", ylabel="weight at the defect")
-    axes.set_ylim(0, 1.15 * max(mode.weight for mode in modes))
+    labels = max(map(len, clusters), default=0)
+    axes.set_ylim(0, (1.1 + 0.06 * labels) * max(mode.weight for mode in modes))
     axes.legend(ncols=2)
     per_cm_above(axes)
     return figure
@@ -588,20 +593,16 @@ def parity(frames: list[Atoms], predicted: list[Atoms]) -> Figure:
     figure, (left, right) = new(6.3, 3.5, ncols=2)
     for number, name in enumerate(sorted({dataset.kind(atoms) for atoms in frames})):
         pairs = [pair for pair in zip(frames, predicted, strict=True) if dataset.kind(pair[0]) == name]
-        style = {
-            "marker": MARKERS[(number + number // 6) % 6],
-            "color": COLOURS[number % 6],
-            "markerfacecolor": "none",
-        }
+        style = _look(number) | {"linestyle": ""}
         forces = [
             np.concatenate([atoms.get_forces().ravel() for atoms in side])
             for side in zip(*pairs, strict=True)
         ]
-        left.plot(*forces, linestyle="", markersize=3, label=name, **style)
+        left.plot(*forces, label=name, **style | {"markersize": 3})
         right.plot(
             [np.sqrt((atoms.get_forces() ** 2).sum(axis=1).mean()) for atoms, _ in pairs],
             [1000 * (dataset.energy(ours) - dataset.energy(atoms)) / len(atoms) for atoms, ours in pairs],
-            linestyle="", markersize=4, **style,
+            **style,
         )  # fmt: skip
     left.axline((0, 0), slope=1, color="black", linewidth=0.8, zorder=0)
     left.set(xlabel="force component, DFT (eV/Å)", ylabel="force component, MACE (eV/Å)", aspect="equal")
@@ -641,25 +642,29 @@ def bands_against_dft(bands: Bands, dft: Bands, exact: dict[str, np.ndarray]) ->
 
 
 def calibration(panels: dict[str, tuple[str, np.ndarray, np.ndarray]], models: int) -> Figure:
-    """Error of one of `models` against their spread, both (n,) in the unit given first, for each panel.
+    """Error of a model against the spread of `models`, both (n,) in the unit given first, for each panel.
 
     Circles are root mean squares over tenths by spread. The spread of a few models is noisy itself, so that even errors that
     it describes exactly do not lie on the diagonal: the dashed line is what Gaussian ones would give.
     """
-    figure, every = new(6.3, 3.3, ncols=len(panels), squeeze=False)
-    for axes, (name, (unit, spread, error)) in zip(every[0], panels.items(), strict=True):
-        drawn = np.random.default_rng(0).normal(size=(models, 100, len(spread))) * spread
+    figure, every = new(6.3, 5.6, ncols=2, nrows=(len(panels) + 1) // 2, squeeze=False)
+    for axes, (name, (unit, spread, error)) in zip(every.flat, panels.items(), strict=True):
+        there = spread > 1e-3 * np.sqrt(np.mean(spread**2))  # not zero by symmetry
+        spread, error = spread[there], error[there]
+        rng = np.random.default_rng(0)
+        spreads = spread * np.sqrt(rng.chisquare(models - 1, (100, len(spread))) / (models - 1))
+        errors = spread * rng.normal(size=spreads.shape)
         rms, ideal = (
             np.array([
                 [np.sqrt(np.mean(values[part] ** 2)) for part in np.array_split(by.argsort(), 10)] for values in (by, of)
             ])
-            for by, of in ((spread, error), (drawn.std(axis=0, ddof=1).ravel(), drawn[0].ravel()))
+            for by, of in ((spread, error), (spreads.ravel(), errors.ravel()))
         )  # fmt: skip
         axes.loglog(spread, abs(error), ".", color="0.75", markersize=2, zorder=0, rasterized=True)
         axes.loglog(
             *rms, "o", color=BLUE, markersize=5, markerfacecolor="none", label="root mean squares of tenths"
         )
-        axes.loglog(*ideal, "--", color=VERMILION, label="if the spread said it all")
+        axes.loglog(*ideal, "--", color=VERMILION, label="Gaussian errors as large as the spread")
         ends = np.array([rms[0].min() / 2, rms[0].max() * 2])
         axes.loglog(ends, ends, color="black", linewidth=0.8, label="error = spread")
         axes.set(
@@ -667,7 +672,8 @@ def calibration(panels: dict[str, tuple[str, np.ndarray, np.ndarray]], models: i
         )  # fmt: skip
         axes.set_title(name, fontsize=9)
         axes.xaxis.set_minor_formatter(NullFormatter())
-    every[0, 0].set_ylabel("error")
+    for axes in every[:, 0]:
+        axes.set_ylabel("error")
     figure.legend(*every[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
@@ -681,6 +687,8 @@ def paired_modes(pairs: dict[str, list[PairedSet]], atoms: np.ndarray) -> Figure
     for (name, found), colour, marker in zip(pairs.items(), COLOURS, MARKERS, strict=False):
         for certain in (True, False):
             chosen = [each for each in found if (each.overlap > 0.5) == certain]
+            if not chosen:
+                continue  # nor an entry of the legend
             axes.scatter(
                 [each.frequency_THz for each in chosen],
                 [(each.partner_THz - each.frequency_THz) * PER_CM for each in chosen],
@@ -691,6 +699,19 @@ def paired_modes(pairs: dict[str, list[PairedSet]], atoms: np.ndarray) -> Figure
     axes.axhline(0.0, color="black", linewidth=0.8, zorder=0)
     axes.set(xlabel="frequency, DFT (THz)", ylabel="deviation from DFT (cm$^{-1}$)")
     figure.legend(loc="outside lower center", ncols=2)
+    per_cm_above(axes)
+    return figure
+
+
+def local_dos(grid: np.ndarray, densities: dict[str, np.ndarray]) -> Figure:
+    """Draw local DOS (states/THz) on `grid` (THz): the first entry filled, the others as lines."""
+    figure, axes = new(6.3, 3.0)
+    (name, values), *others = densities.items()
+    axes.fill_between(grid, values, color="0.8", label=name)
+    for (name, values), colour, line in zip(others, COLOURS, LINES, strict=False):
+        axes.plot(grid, values, line, color=colour, label=name)
+    axes.set(xlabel="frequency (THz)", ylabel="local DOS (states / THz)", ylim=(0, None), xlim=(0, grid[-1]))
+    axes.legend(loc="upper left")
     per_cm_above(axes)
     return figure
 
@@ -770,13 +791,7 @@ def modes_by_number(
     figure, panels = new(7.2, 5.2, ncols=2, nrows=2, sharex=True)
     panels = panels.ravel()
     for number, (name, track) in enumerate(tracks.items()):
-        style = {
-            "color": COLOURS[number % 6],
-            "marker": MARKERS[number % 6],
-            "markersize": 4,
-            "markerfacecolor": "none",
-            "linestyle": LINES[number // 6 % 6],
-        }
+        style = _look(number) | {"linestyle": LINES[number // 6 % 6]}
         places = [1 / atoms[n] for n in track]
         panels[0].plot(places, [found.frequency_THz for found in track.values()], label=name, **style)
         panels[1].plot(places, [found.core for found in track.values()], **style)

@@ -8,7 +8,20 @@ from typing import Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 RELATIONS = {"<": operator.lt, ">": operator.gt, "=": operator.eq}
-Verdict = Literal["holds", "holds with a limit", "does not hold", "not judged"]
+Verdict = Literal["holds", "holds with a limit", "not distinguishable", "does not hold", "not judged"]
+KNOWN = {True: "as wanted", False: "not as wanted", None: "within its error of what is wanted"}
+
+
+def entry(place: str, results: dict[str, Any]) -> Any:
+    """Return what stands at STEP/KEY/KEY... in `results` ({step: results}); None if the step is not there.
+
+    Raises KeyError when the step has no such entry.
+    """
+    step, *keys = place.split("/")
+    found = results.get(step)
+    for key in keys if found is not None else []:
+        found = found[int(key)] if isinstance(found, list) else found[key]
+    return found
 
 
 class Condition(BaseModel):
@@ -21,6 +34,7 @@ class Condition(BaseModel):
     value: float
     unit: str = ""
     form: str = "{:.2f}"
+    error: str = ""  # place of the standard deviation of the quantity; "" where none is known
     varies: bool = False  # from run to run, like a time: only whether it is met is shown
 
     @model_validator(mode="after")
@@ -33,24 +47,36 @@ class Condition(BaseModel):
 
         Raises KeyError when the step has no such entry.
         """
-        step, *keys = self.place.split("/")
-        found = results.get(step)
-        for key in keys if found is not None else []:
-            found = found[int(key)] if isinstance(found, list) else found[key]
-        return found
+        return entry(self.place, results)
 
-    def met(self, results: dict[str, Any]) -> bool:
-        """Whether it is met; not by a quantity without a number."""
-        found = self.measured(results)
-        return found is not None and RELATIONS[self.relation](found, self.value)
+    def deviation(self, results: dict[str, Any]) -> float | None:
+        """The standard deviation of the number; None where the run determined none at all.
+
+        Raises KeyError when the run determined some, and this is not among them.
+        """
+        step, *keys = self.error.split("/")
+        determined = keys and (results.get(step) or {}).get(keys[0]) is not None
+        return entry(self.error, results) if determined else None
+
+    def met(self, results: dict[str, Any]) -> bool | None:
+        """Whether it is met; None if the number lies within its error of the value. No number does not meet it."""
+        found, error = self.measured(results), self.deviation(results)
+        if found is None:
+            return False
+        if error is not None and abs(found - self.value) < error:
+            return None
+        return RELATIONS[self.relation](found, self.value)
 
     def shown(self, results: dict[str, Any]) -> str:
-        """What was measured, and what was wanted."""
-        found = self.measured(results)
+        """What was measured, with its error where there is one, and what was wanted."""
+        found, error = self.measured(results), self.deviation(results)
         if self.varies:
-            number = "as wanted" if self.met(results) else "not as wanted"
+            number = KNOWN[self.met(results)]
+        elif found is None:
+            number = "no number"
         else:
-            number = "no number" if found is None else f"{self.form.format(found)} {self.unit}".strip()
+            around = "" if error is None else f" ± {self.form.format(error)}"
+            number = f"{self.form.format(found)}{around} {self.unit}".strip()
         wanted = f"{self.form.format(self.value)} {self.unit}".strip()
         return f"{self.quantity}: {number} ({self.relation} {wanted})"
 
@@ -72,14 +98,15 @@ class Claim(BaseModel):
     def verdict(self, results: dict[str, Any]) -> Verdict:
         """'holds' if all conditions are met, 'holds with a limit' if at least those of `limited_if` are.
 
-        'not judged' where a step that is needed has no results.
+        'not distinguishable' from a failure if, for want of precision, one of these conditions is undecided and none
+        fails. 'not judged' where a step that is needed has no results.
         """
         if not self.steps <= results.keys():
             return "not judged"
-        if all(condition.met(results) for condition in self.holds_if):
-            return "holds"
-        if self.limited_if and all(condition.met(results) for condition in self.limited_if):
-            return "holds with a limit"
+        for conditions, verdict in ((self.holds_if, "holds"), (self.limited_if, "holds with a limit")):
+            met = [condition.met(results) for condition in conditions]
+            if met and False not in met:
+                return "not distinguishable" if None in met else verdict
         return "does not hold"
 
     def numbers(self, results: dict[str, Any]) -> list[str]:

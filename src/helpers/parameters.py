@@ -154,7 +154,7 @@ class Data(Run):
 
     step: ClassVar[str] = "01_data"
     modules: ClassVar[tuple[str, ...]] = ("dataset",)
-    data: str = "wse2_gpaw.xyz"
+    data: str = "wse2.xyz"
 
     @property
     def tag(self) -> str:
@@ -181,7 +181,7 @@ class Training(Data):
 
     step: ClassVar[str] = "02_training"
     modules: ClassVar[tuple[str, ...]] = ("training",)
-    profile: Literal["smoke", "small", "thesis"] = "smoke"
+    profile: Literal["smoke", "small", "thesis-tuned", "thesis"] = "smoke"
     flags: Flags = {}
     foundation_model: str = ""
     trust_model: bool = False
@@ -232,35 +232,23 @@ class LatticeDynamics(Data):
 
 
 class WithCommittee(Run):
-    """What every notebook that can draw error bars has in common."""
+    """What every notebook that computes error bars has in common."""
 
     model: str = "wse2-small"
-    committee: bool = False
-
-    @property
-    def members(self) -> list[Self]:
-        """The same run for each sibling of its model; none unless `committee` is set."""
-        siblings = paths.siblings(self.model) if self.committee else []
-        if self.committee and len(siblings) < 2:
-            stem = paths.model_file(self.model).stem
-            raise FileNotFoundError(
-                f"committee = True: of {stem}-2.model, {stem}-3.model, ... beside {stem}.model there are {len(siblings)}, "
-                "which is no committee. Set committee = False, or train some with other values of seed and fold in 02 and "
-                "give them these names"
-            )
-        return [type(self)(**self.model_dump() | {"model": each, "committee": False}) for each in siblings]
+    committee: bool = True
 
     @cached_property
     def inputs(self) -> dict[str, str]:
-        return super().inputs | {Path(member.model).name: member.inputs["model"] for member in self.members}
+        if not self.committee:
+            return super().inputs
+        return super().inputs | {"committee": records.sha256(paths.committee_file(self.model))}
 
 
-class Evaluation(Data):
+class Evaluation(WithCommittee, Data):
     """03_evaluation."""
 
     step: ClassVar[str] = "03_evaluation"
-    modules: ClassVar[tuple[str, ...]] = ("evaluation",)
-    model: str = "wse2-small"
+    modules: ClassVar[tuple[str, ...]] = ("evaluation", "committee")
     trust_model: bool = False
     device: Literal["cpu", "cuda"] = "cpu"
 
@@ -276,14 +264,7 @@ class Evaluation(Data):
             paths.DATA / "foundation_models.json",
         ]
         model = {"model": records.sha256(paths.model_file(self.model))}
-        models = [paths.model_file(each) for each in self.siblings]
-        return super().inputs | model | {path.name: records.sha256(path) for path in (*known, *models)}
-
-    @property
-    def siblings(self) -> list[str]:
-        """The models that its model is a committee with; none if they are too few for one."""
-        found = paths.siblings(self.model)
-        return found if len(found) > 1 else []
+        return super().inputs | model | {path.name: records.sha256(path) for path in known}
 
 
 class Simulation(Run):
@@ -329,7 +310,7 @@ class Pristine(WithCommittee, Sampled):
     """04_pristine."""
 
     step: ClassVar[str] = "04_pristine"
-    modules: ClassVar[tuple[str, ...]] = ("evaluation",)
+    modules: ClassVar[tuple[str, ...]] = ("evaluation", "committee")
     supercell: Size = 6
     mesh: int = Field(default=120, ge=1, le=400)
 
@@ -369,7 +350,8 @@ class Defect(WithCommittee, DefectiveCell):
     """05_defect."""
 
     step: ClassVar[str] = "05_defect"
-    modules: ClassVar[tuple[str, ...]] = ("evaluation", "localisation")
+    modules: ClassVar[tuple[str, ...]] = ("evaluation", "localisation", "committee")
+    committee: bool = False  # takes more than a minute
     rattle: float = Field(default=0.05, ge=0.0, le=0.2)
     seed: int = Field(default=1, ge=0)
 
@@ -400,7 +382,8 @@ class RadialDos(WithCommittee, DefectiveCell):
     """06_radial_dos."""
 
     step: ClassVar[str] = "06_radial_dos"
-    modules: ClassVar[tuple[str, ...]] = ("localisation",)
+    modules: ClassVar[tuple[str, ...]] = ("localisation", "committee")
+    committee: bool = False
     outer_radii: Increasing[float] = [4.0, 7.0, 10.0]
 
     @property
@@ -415,6 +398,7 @@ class Comparison(Sampled):
     modules: ClassVar[tuple[str, ...]] = ("localisation", "ledger")
     supercells: Increasing[Annotated[Size, Field(ge=4)]] = [6, 12]  # 3 x 3 has no third shell for 06
     defect: str = "V_Se"
+    committee: bool = True
 
     @field_validator("supercells")
     @classmethod
@@ -465,6 +449,7 @@ class Dilute(Simulation):
     sizes: Increasing[Annotated[int, Field(ge=4, le=400)]] = [6, 9, 12, 24, 100]
     tail: Annotated[Increasing[Annotated[Size, Field(ge=6)]], Field(min_length=2)] = [9, 12]
     defect: str = "V_Se"
+    committee: bool = True
     moments: int = Field(default=1536, ge=128, le=65536)
     mesh: int = Field(default=96, ge=12, le=1000)
     broadening: float = Field(default=0.05, gt=0.0, le=1.0)
@@ -513,7 +498,6 @@ class ActiveLearning(Data):
 
     step: ClassVar[str] = "09_active_learning"
     modules: ClassVar[tuple[str, ...]] = ("active", "reference")
-    data: str = "wse2_extended.xyz"
     labels: Literal["held_back", "gpaw"] = "held_back"
     proposals: str = "in_progress/extended.xyz"
     start: int = Field(default=4, ge=1)

@@ -1,8 +1,6 @@
 """Places of the compendium, found from the package and never from the working directory."""
 
-import glob
 import os
-import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,13 +43,15 @@ def model_file(model: str) -> Path:
     )
 
 
-def siblings(model: str) -> list[str]:
-    """NAME-2, NAME-3, ... beside the file that `model` names, as it names it: trained alike with other seeds and splits."""
-    path = model_file(model)
-    by_number = {
-        int(number[1]): sibling
-        for sibling in path.parent.glob(f"{glob.escape(path.stem)}-*.model")
-        if (number := re.fullmatch(r"-([2-9]|[1-9]\d)", sibling.stem.removeprefix(path.stem)))
-    }
-    found = [by_number[number] for number in sorted(by_number)]
-    return [each.stem if path.stem == model else str(each) for each in found]
+def committee_file(model: str) -> Path:
+    """The committee beside the file that `model` names, NAME.committee.npz.
+
+    Raises FileNotFoundError when there is none.
+    """
+    path = model_file(model).with_suffix(".committee.npz")
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"model = {model!r} has no committee for error bars: there is no {path.name} beside it. Set committee = False, "
+            f"or make one: python -m helpers.committee {model} DATA.xyz"
+        )
+    return path

@@ -164,6 +164,25 @@ def gap(found: Spectrum, below: int) -> tuple[float, float]:
     return float(found.frequencies[:, :below].max()), float(found.frequencies[:, below:].min())
 
 
+def dominance(found: Spectrum, group: str, middle: float) -> dict[str, dict[str, float]]:
+    """Return how much of the motion `group` has "below" and "above" the frequency `middle` (THz).
+
+    `heavy_share`: its mean share; `dominated`: the part of the modes of which it has more than 0.6 below, less than 0.4 above.
+    """
+    below = found.frequencies < middle
+    shares, weights = found.shares[group], np.broadcast_to(found.q_weights[:, None], below.shape)
+    sides = {"below": (below, shares > 0.6), "above": (~below, shares < 0.4)}
+    return {
+        "heavy_share": {
+            side: float(np.average(shares[here], weights=weights[here])) for side, (here, _) in sides.items()
+        },
+        "dominated": {
+            side: float(np.average(counted[here], weights=weights[here]))
+            for side, (here, counted) in sides.items()
+        },
+    }
+
+
 def gamma_modes(phonon: Phonopy) -> GammaModes:
     """All modes at Gamma, degenerate sets found by symmetry, with the labels of their irreps."""
     found = phonon.run_irreps([0, 0, 0], symmetry_adapted=True)

@@ -23,6 +23,8 @@ from helpers import dataset, paths, records
 # MACE prints a line on import about an accelerator that is not installed.
 with contextlib.redirect_stdout(io.StringIO()):
     from mace.calculators import MACECalculator
+    from mace.tools.scripts_utils import extract_config_mace_model
+    from mace.tools.torch_tools import default_dtype
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def load(
             f"model {path} (sha256 {checksum[:16]}…) is not one of data/models. Loading a model executes "
             "code that the file contains: set trust_model = True if you know where it comes from"
         )
-    network = read(content, path, device)
+    network = in_double_precision(read(content, path, device))
     found = tuple(chemical_symbols[number] for number in network.atomic_numbers.tolist())
     missing = [element for element in elements if element not in found]
     if missing:
@@ -129,6 +131,34 @@ def read(content: bytes, path: Path, device: str) -> torch.nn.Module:
     if not hasattr(network, "atomic_numbers") or not hasattr(network, "r_max"):
         raise ValueError(f"model {path} holds a {type(network).__name__}, not a MACE model")
     return network
+
+
+def in_double_precision(network: torch.nn.Module) -> torch.nn.Module:
+    """A model of single precision built anew in double, with the weights it has, on its device.
+
+    Converting it would keep its Clebsch-Gordan coefficients as rounded as its weights, and so
+    rotations to 1e-7 only. A model that MACE does not describe completely is returned as it is.
+    """
+    weight = next(network.parameters())
+    if weight.dtype != torch.float32 or "error" in (config := extract_config_mace_model(network)):
+        return network
+    given, before = network.state_dict(), torch.get_default_dtype()
+    try:
+        with warnings.catch_warnings(), default_dtype(torch.float64), torch.no_grad():
+            warnings.simplefilter("ignore")
+            exact = type(network)(**config)
+            for name, parameter in exact.named_parameters():
+                parameter.copy_(given[name])
+    except (KeyError, RuntimeError, TypeError):
+        torch.set_default_dtype(before)  # which MACE leaves changed
+        return network
+    exact = exact.to(weight.device)
+    rebuilt = exact.state_dict()
+    same = rebuilt.keys() == given.keys() and all(
+        value.shape == given[name].shape and torch.allclose(value.double(), given[name].double(), atol=1e-5)
+        for name, value in rebuilt.items()
+    )
+    return exact if same else network
 
 
 def written_with(path: Path) -> str | None:

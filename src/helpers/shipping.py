@@ -1,6 +1,6 @@
 """Ship a model to data/models/, with what made it and how good it is.
 
-    python -m helpers.shipping RUN_FOLDER NAME [--replace]
+    python -m helpers.shipping RUN_FOLDER NAME [--start RUN_FOLDER ...] [--no-committee] [--replace]
 
 is the one way a model enters data/models/.
 """
@@ -13,30 +13,32 @@ import re
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from ase import Atoms
 from ase.formula import Formula
 
-from helpers import dataset, evaluation, paths, potential, records, training
+from helpers import committee, dataset, evaluation, paths, potential, records, training
 
 LICENCE = "CC-BY-4.0"
 MACHINE = re.compile(r"(?:^|[\s'\"=(])(?:/[\w.-]+){2}|://", re.MULTILINE)  # a path or a URL
 
 
 def targets(
-    found: potential.Potential, test: list[Atoms], predicted: list[Atoms]
+    found: potential.Potential, train: list[Atoms], test: list[Atoms], predicted: list[Atoms]
 ) -> dict[str, float] | str | None:
-    """`evaluation.against_targets`; why not, if the model is too poor for it.
+    """Return `evaluation.against_targets`; why not, if the model is too poor for it.
 
     None if it is not of the material of data/reference.
     """
     if not set(Formula(evaluation.FORMULA).count()) <= set(found.elements):
         return None
     try:
-        return evaluation.against_targets(found, test, predicted)
-    except RuntimeError as error:  # the sheet does not relax, or its modes are not those of D3h
+        return evaluation.against_targets(found, train, test, predicted)
+    except RuntimeError as error:  # the sheet does not relax
         return str(error).splitlines()[0]
 
 
@@ -56,21 +58,42 @@ def without_paths(network: torch.nn.Module) -> torch.nn.Module:
     return network
 
 
-def ship(folder: Path, name: str, replace: bool = False) -> Path:
-    """Copy the model of a finished run of ours to data/models/ as NAME.model, .log and .json.
+def finished_run(folder: Path) -> tuple[dict[str, Any], Path]:
+    """Return what determines the training in `folder`, and its model file.
 
-    Raises FileNotFoundError or RuntimeError for anything but a finished run, FileExistsError for
-    a name in use unless `replace`, ValueError for one that is no plain name.
+    Raises FileNotFoundError or RuntimeError for anything but a finished run of ours.
     """
-    if not re.fullmatch(r"\w[\w.-]*", name):
-        raise ValueError(f"NAME = {name!r}: must be letters, digits, '-', '_' and '.', like wse2-small")
     marker = folder / training.MARKER
     if not marker.is_file():
         raise FileNotFoundError(f"{folder} has no {training.MARKER}: give the folder of a run of 02_training")
     described = json.loads(marker.read_text())
-    given = described["settings"]
-    if not training.finished(folder, given):
+    if not training.finished(folder, described["settings"]):
         raise RuntimeError(f"the training in {folder} has not finished: run 02_training again, it goes on")
+    return described, training.model_file(folder, described["settings"])
+
+
+def ship(
+    folder: Path, name: str, *, replace: bool = False, start: Sequence[Path] = (), no_committee: bool = False
+) -> Path:
+    """Copy the model of a finished run of ours to data/models/ as NAME.model, .log and .json, with its committee.
+
+    Of a model that was fine-tuned `start` are the runs that it went on from, the last first: they enter the record. Raises
+    FileNotFoundError or RuntimeError for anything but a finished run, FileExistsError for a name in use unless
+    `replace`, ValueError for one that is no plain name and for a `start` that made another model.
+    """
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise ValueError(f"NAME = {name!r}: must be letters, digits, '-', '_' and '.', like wse2-small")
+    described, path = finished_run(folder)
+    stages = [described]
+    for each in start:
+        begun, before = finished_run(each)
+        if records.sha256(before) != stages[-1].get("foundation_model"):
+            raise ValueError(
+                f"the training did not go on from the model of {each}: give the run that made it"
+            )
+        stages.append(begun)
+    if start:
+        described = described | {"start": stages[1:]}
     if (paths.MODELS / f"{name}.model").exists() and not replace:
         raise FileExistsError(f"data/models/{name}.model exists: choose another name, or give --replace")
     paths.MODELS.mkdir(parents=True, exist_ok=True)
@@ -78,13 +101,14 @@ def ship(folder: Path, name: str, replace: bool = False) -> Path:
         staging = Path(temporary)
         model, log = staging / f"{name}.model", staging / f"{name}.log"
         with training.quiet():
-            trained = torch.load(training.model_file(folder, given), map_location="cpu", weights_only=False)
+            trained = potential.in_double_precision(potential.read(path.read_bytes(), path, "cpu"))
             content = io.BytesIO()
             torch.save(without_paths(trained), content)
         model.write_bytes(content.getvalue())
-        shutil.copyfile(training.log_file(folder, given), log)
+        shutil.copyfile(training.log_file(folder, described["settings"]), log)
         found = potential.load(str(model), trust_model=True)
-        parts = {part: dataset.read(folder / f"{part}.xyz") for part in ("validation", "test")}
+        train, *held = (dataset.read(folder / f"{part}.xyz") for part in dataset.SIDES)
+        parts = dict(zip(("validation", "test"), held, strict=True))
         predicted = {part: dataset.predict(frames, found.calculator) for part, frames in parts.items()}
         description = {
             "name": name,
@@ -93,20 +117,26 @@ def ship(folder: Path, name: str, replace: bool = False) -> Path:
             "elements": found.elements,
             "r_max": found.r_max,
             "num_interactions": found.num_interactions,
-            "dtype": str(next(trained.parameters()).dtype).removeprefix("torch."),
             **described,
             "epochs": int(training.read_log(log)["epoch"][-1]) + 1,
             "wall_hours": round(training.wall_hours(log), 2),
             "versions": records.versions(),
             "errors": {part: dataset.errors(frames, predicted[part]) for part, frames in parts.items()},
-            "targets": targets(found, parts["test"], predicted["test"]),
+            "targets": targets(found, train, parts["test"], predicted["test"]),
+            "committee": None,
         }
+        if not no_committee:
+            factor = committee.write(staging / f"{name}.committee.npz", found, train, parts["validation"])
+            description["committee"] = {"members": committee.MEMBERS, "factor": factor}
         records.write_json(staging / f"{name}.json", description)
         for file in (log, staging / f"{name}.json"):
             if place := MACHINE.search(file.read_text()):
                 raise RuntimeError(f"{file.name} names a place on this machine or a URL: {place[0].strip()}")
-        for suffix in ("model", "log", "json"):
-            os.replace(staging / f"{name}.{suffix}", paths.MODELS / f"{name}.{suffix}")
+        for suffix in ("model", "log", "committee.npz", "json"):
+            if (made := staging / f"{name}.{suffix}").exists():
+                os.replace(made, paths.MODELS / made.name)
+            else:
+                (paths.MODELS / made.name).unlink(missing_ok=True)
     return paths.MODELS / f"{name}.model"
 
 
@@ -116,6 +146,13 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path, metavar="RUN_FOLDER", help="results/02_training/TAG")
     parser.add_argument("name", metavar="NAME")
+    parser.add_argument(
+        "--start", type=Path, nargs="+", default=[], metavar="RUN_FOLDER",
+        help="of a fine-tuned model: the runs that it went on from, the last first",
+    )  # fmt: skip
+    parser.add_argument(
+        "--no-committee", action="store_true", help="of a large model it takes an hour, and can be made later"
+    )
     parser.add_argument("--replace", action="store_true")
     try:
         print(f"wrote {ship(**vars(parser.parse_args()))}")

@@ -40,7 +40,8 @@ class Sweep(BaseModel):
     )
     strains: list[parameters.Strain] = Field(default=[0.0], min_length=1)
     models: list[str] = Field(default=["wse2-small"], min_length=1)
-    training: list[Literal["smoke", "small", "thesis"]] = []
+    training: list[Literal["smoke", "small", "thesis-tuned", "thesis"]] = []
+    committee: bool = True
     trust_model: bool = False
     device: Literal["cpu", "cuda"] = "cpu"
     mesh: int | None = Field(default=None, ge=1, le=200)
@@ -65,14 +66,16 @@ class Sweep(BaseModel):
                 }
                 for defect in self.defects:
                     if defect == "pristine":
-                        found += [Pristine(supercell=n, **how) for n in self.supercells]
+                        found += [
+                            Pristine(supercell=n, committee=self.committee, **how) for n in self.supercells
+                        ]
                         continue
                     cell = how | {"defect": defect, "mesh": self.sampling}
                     found += [
                         kind(supercell=n, **cell) for kind in (Defect, RadialDos) for n in self.supercells
                     ]
                     if len(self.supercells) > 1:
-                        found.append(Comparison(supercells=self.supercells, **cell))
+                        found.append(Comparison(supercells=self.supercells, committee=self.committee, **cell))
         return with_needed(found)
 
 
@@ -155,7 +158,7 @@ def memory_MB(run: Run) -> int:
 def minutes(run: Run) -> int:
     """An estimate: several times what two cores without a GPU take."""
     if isinstance(run, Training):
-        return {"smoke": 60, "small": 6 * 60, "thesis": 24 * 60}[run.profile]
+        return {"smoke": 60, "small": 6 * 60, "thesis-tuned": 12 * 60, "thesis": 24 * 60}[run.profile]
     return 60 + largest(run) ** 2
 
 

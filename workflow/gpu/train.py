@@ -35,7 +35,7 @@ def seconds(model: Path, device: str) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", default="thesis", choices=sorted(training.PROFILES))
-    parser.add_argument("--data", default="wse2_extended.xyz", help="in data/, or a path")
+    parser.add_argument("--data", default="wse2.xyz", help="in data/, or a path")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--fold", type=int, default=0)

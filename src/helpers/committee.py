@@ -1,0 +1,143 @@
+"""Error bars without further trainings: a committee of models that differ in their last layers.
+
+    python -m helpers.committee MODEL DATA.xyz [--trust-model]
+
+writes MODEL.committee.npz for a model that 02 has not shipped. The energy of a MACE is linear in the weights of its last
+layers, so that their posterior distribution given the training labels is known in closed form. Members are drawn from it;
+one factor, fitted to the errors of the validation forces, makes their spread as large as these.
+"""
+
+import argparse
+import copy
+import hashlib
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms
+from scipy.optimize import minimize_scalar
+
+from helpers import active, dataset, paths, potential, records
+from helpers.potential import Potential
+
+MEMBERS = 8
+NOISE = 4e-4  # eV/A: how far the forces of two eigensolvers of the DFT code lie apart (data/README.md)
+
+
+def weights(found: Potential, train: list[Atoms], validation: list[Atoms]) -> tuple[np.ndarray, float]:
+    """Return the weights (members, n_weights) of the last layers in eV, with the model's own as their mean, and the factor.
+
+    Frames count by their `config_weight`, as in the training. Raises ValueError for frames of elements that the model does
+    not know, and for a model whose last layers are not known here.
+    """
+    unknown = {symbol for atoms in (*train, *validation) for symbol in atoms.symbols} - set(found.elements)
+    if unknown:
+        raise ValueError(
+            f"the data have {', '.join(sorted(unknown))}, which model {found.name} ({', '.join(found.elements)}) does not "
+            "know: give the data that it was trained on"
+        )
+    own = active.readout(found)
+    with tempfile.TemporaryDirectory() as folder:
+        taught, held = (active.slopes(found, frames, Path(folder)) for frames in (train, validation))
+    covariance = active.posterior(rows(taught, train, dataset.predict(train, found.calculator)))
+    every = np.concatenate([each.forces for each in held])
+    errors = np.concatenate([atoms.get_forces().ravel() for atoms in validation]) - every @ own
+    factor = likeliest(errors, np.sqrt(((every @ covariance) * every).sum(axis=1)))
+    return own + factor * active.drawn(covariance, MEMBERS, np.random.default_rng(0)), factor
+
+
+def rows(slopes: list[active.Slopes], frames: list[Atoms], predicted: list[Atoms]) -> list[np.ndarray]:
+    """Return for each frame the slopes of its energy, forces and stress over the root mean square errors of the model.
+
+    Energies per atom; frames count by their `config_weight`.
+    """
+    total = dataset.errors(frames, predicted)["total"]
+    quantities = ("energy_meV_per_atom", "force_meV_per_A", "stress_meV_per_A3")
+    energy, force, stress = (total.get(f"rmse_{name}", np.inf) / 1000 for name in quantities)
+    found = []
+    for each, atoms in zip(slopes, frames, strict=True):
+        parts = [each.energy[None] / (len(atoms) * energy), each.forces / force]
+        if "stress" in atoms.calc.results:
+            parts.append(each.stress / stress)
+        found.append(np.sqrt(atoms.info.get("config_weight", 1.0)) * np.concatenate(parts))
+    return found
+
+
+def likeliest(errors: np.ndarray, deviations: np.ndarray) -> float:
+    """Return the factor by which `deviations` (n,) describe `errors` (n,) best, both in eV/A: the maximum of the likelihood.
+
+    For Gaussian errors of variance (factor x deviation)^2 + NOISE^2.
+    """
+
+    def cost(logarithm: float) -> float:
+        variance = (np.exp(logarithm) * deviations) ** 2 + NOISE**2
+        return float((np.log(variance) + errors**2 / variance).sum())
+
+    start = np.log(np.sqrt((errors**2).mean() / (deviations**2).mean()))
+    return float(np.exp(minimize_scalar(cost, bounds=(start - 5, start + 5), method="bounded").x))
+
+
+def write(path: Path, found: Potential, train: list[Atoms], validation: list[Atoms]) -> float:
+    """Write the committee of the model `found` to `path` and return the factor of its spread."""
+    members, factor = weights(found, train, validation)
+    with records.whole_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, weights=members, factor=factor, model=found.checksum)
+    return factor
+
+
+def members(found: Potential, model: str) -> list[Potential]:
+    """Return the members of the committee that lies beside the file of `model`, which is loaded as `found`.
+
+    Raises FileNotFoundError when there is none, and ValueError for one that is damaged or belongs to another model.
+    """
+    path = paths.committee_file(model)
+    again = f"set committee = False, or make it anew: python -m helpers.committee {model} DATA.xyz"
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            several, owner = kept["weights"], str(kept["model"])
+    except Exception as error:  # numpy raises whatever the damaged bytes happen to mean
+        raise ValueError(f"{path.name} is no committee ({type(error).__name__}): {again}") from error
+    if owner != found.checksum:
+        raise ValueError(
+            f"{path.name} belongs to the model with sha256 {owner[:16]}…, not to {found.name} ({found.checksum[:16]}…): {again}"
+        )
+    return [member(found, number, each) for number, each in enumerate(several, start=1)]
+
+
+def member(found: Potential, number: int, chosen: np.ndarray) -> Potential:
+    """Return the model with other weights (n_weights,) of its last layers, in eV as `active.readout` gives them."""
+    network, device = copy.deepcopy(found.calculator.models[0]), str(found.calculator.device)
+    changed = replace(found, calculator=type(found.calculator)(models=[network], device=device))
+    layers = active.last_layers(changed)
+    parts = np.split(chosen, np.cumsum([layer.weight.numel() for layer in layers])[:-1])
+    with torch.no_grad():
+        for layer, part in zip(layers, parts, strict=True):
+            scale = float(network.scale_shift.scale) / np.sqrt(len(part))
+            layer.weight.copy_(torch.as_tensor(part / scale).view_as(layer.weight))
+    name = f"{found.name}, member {number}"
+    checksum = hashlib.sha256(found.checksum.encode() + chosen.tobytes()).hexdigest()
+    return replace(changed, name=name, checksum=checksum, registered=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m helpers.committee", description="Write the committee of a model."
+    )
+    parser.add_argument("model", metavar="MODEL", help="name in data/models, or the path of a .model file")
+    parser.add_argument("data", metavar="DATA.xyz", help="what it was trained on; split as in 02")
+    parser.add_argument("--trust-model", action="store_true", help="load a model that is not in data/models")
+    given = parser.parse_args()
+    try:
+        found = potential.load(given.model, trust_model=given.trust_model)
+        parts = dataset.split(dataset.read(paths.data_file(given.data)))
+        path = paths.model_file(given.model).with_suffix(".committee.npz")
+        factor = write(path, found, parts["train"], parts["validation"])
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    print(f"wrote {path}: {MEMBERS} members, spread {factor:.2g} times that of forces with errors of 1 eV/Å")
+
+
+if __name__ == "__main__":
+    main()
