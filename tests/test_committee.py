@@ -143,6 +143,31 @@ def test_the_shipped_committee_is_what_its_data_give(tmp_path):
     assert sum(each[:, 3] @ each[:, 3] for each in rows) == pytest.approx(cost / step**2, rel=1e-6)
 
 
+def test_the_shipped_spread_is_as_large_as_errors_that_trained_no_model():
+    """By the members' own forces: the factor that would still be missing is near one."""
+    found = potential.load("wse2-small")
+    parts = dataset.split(dataset.read(paths.data_file("wse2.xyz")))
+    frames = [atoms for atoms in parts["validation"] + parts["test"] if 3 < len(atoms) < 13]
+    forces = np.array(
+        [
+            np.concatenate([atoms.get_forces().ravel() for atoms in dataset.predict(frames, each.calculator)])
+            for each in (found, *committee.members(found, "wse2-small"))
+        ]
+    )
+    errors = forces[0] - np.concatenate([atoms.get_forces().ravel() for atoms in frames])
+    assert 0.5 < committee.likeliest(errors, forces[1:].std(axis=0, ddof=1)) < 2
+
+
+def test_a_model_of_ours_gets_the_sides_of_its_record(mace):
+    frames = dataset.read(paths.data_file("wse2.xyz"))
+    record = json.loads((paths.MODELS / "wse2-thesis.json").read_text())
+    sides = committee.sides(potential.load("wse2-thesis"), frames)
+    for side, groups in record["split"].items():
+        assert sorted({dataset.group(atoms) for atoms in sides[side]}) == groups
+    assert [len(part) for part in sides.values()] == [130, 17, 19]
+    assert committee.sides(committee.members(mace, "wse2-small")[0], frames) == dataset.split(frames)
+
+
 def test_what_is_no_committee_of_the_model_is_refused(model, mace, tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r"no alone\.committee\.npz beside it\. Set committee = False"

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from helpers import (
+    active,
+    committee,
     dataset,
     evaluation,
     force_constants,
@@ -179,3 +181,35 @@ def test_the_foundation_models_were_compared_with_the_shipped_model():
     assert compared["data"]["file"] == parameters.Evaluation().data
     assert compared["data"]["sha256"] == records.sha256(paths.data_file(compared["data"]["file"]))
     assert set(compared["rows"]) == {"wse2-small", "SevenNet-0", "SevenNet-l3i5", "CHGNet"}
+
+
+def test_coverage_of_errors_that_are_known():
+    rng = np.random.default_rng(0)
+    true = rng.uniform(0.5, 5, 40_000)
+    spread = true * np.sqrt(rng.chisquare(7, len(true)) / 7)  # as of eight members
+    found = evaluation.coverage(np.append(spread, 0.0), np.append(true * rng.standard_normal(len(true)), 0.0))
+    assert found["error_over_spread"] == pytest.approx(1, abs=0.02)
+    # Student's t of seven degrees of freedom, from a table: 0.65 within one, 0.914 within two.
+    assert (found["within_one"], found["within_two"]) == pytest.approx((0.649, 0.914), abs=0.01)
+    assert 0.3 < found["rank_correlation"] < 0.7
+    twice = evaluation.coverage(spread, 2 * true)
+    assert twice["error_over_spread"] == pytest.approx(2, rel=0.02) and twice["within_one"] < 0.01
+
+
+def test_calibration_compares_the_model_with_its_members(mace):
+    """A member that is the model moved by nothing has no spread; two that are moved alike have their distance."""
+    frames = dataset.read(paths.data_file("wse2.xyz"))[3:5]
+    own = active.readout(mace)
+    members = [committee.member(mace, k, factor * own) for k, factor in enumerate((0.99, 1.01), start=1)]
+    panels = evaluation.calibration(mace, members, {"some": frames})
+    assert list(panels) == ["forces of some", "changes of forces", "modes of V_Se in 3 × 3"]
+    unit, spread, error = panels["forces of some"]
+    forces = [np.concatenate([potential.evaluate(mace, atoms)["forces"].ravel() for atoms in frames])]
+    assert spread == pytest.approx(1000 * 0.02 / np.sqrt(2) * abs(forces[0]), abs=1e-6)
+    truth = np.concatenate([atoms.get_forces().ravel() for atoms in frames])
+    assert unit == "meV/Å" and error == pytest.approx(1000 * (forces[0] - truth), abs=1e-6)
+    _, spread, error = panels["modes of V_Se in 3 × 3"]
+    dft, _ = evaluation.symmetrised(*evaluation.as_dft("vacancy_3x3", mace))
+    of_dft = np.array([each.frequency_THz for each in evaluation.optical_sets(dft, dft)]) * phonons.PER_CM
+    factor = np.std([np.sqrt(0.99), np.sqrt(1.01)], ddof=1)
+    assert spread == pytest.approx(factor * (of_dft + error), rel=1e-3)

@@ -72,6 +72,7 @@ def test_every_kind_of_line_of_the_file_counts(tmp_path):
         ("{supercells: [6], strains: [2]}", r"strains\[0\] = 2: must be less than or equal to 0.05"),
         ("{supercells: [6], models: [wse2-smal]}", "model = 'wse2-smal': no file .* shipped model .wse2-small"),
         ("{supercells: [6], models: [README.md.model]}", "model = 'README.md.model': no file"),
+        ("{supercells: [6], models: [wse2-thesis]}", "no wse2-thesis.committee.npz beside it. Set 'committee: false'"),
         ("{supercells: [6], device: gpu}", "device = 'gpu': must be 'cpu' or 'cuda'"),
         ("{supercells: [6, 8], mesh: 36}", "must divide mesh = 36, or the cells are sampled at different"),
         ("{supercells: [3, 6]}", r"supercells\[0\] = 3: must be greater than or equal to 4"),

@@ -1,3 +1,4 @@
+import hashlib
 import io
 import json
 import multiprocessing
@@ -129,6 +130,15 @@ def test_the_profiles_trained_the_shipped_models(frames, name, profile):
         for each in (stages[0], ours)
     )
     assert first == expected
+    # The first stage had those of today's frames that there were.
+    lines, ends = paths.data_file("wse2.xyz").read_text().splitlines(keepends=True), [0]
+    for atoms in frames[:166]:
+        ends.append(ends[-1] + len(atoms) + 2)
+    assert stages[0]["data"]["sha256"] == hashlib.sha256("".join(lines[: ends[-1]]).encode()).hexdigest()
+    sides = dataset.split(frames[:166])
+    assert stages[0]["split"] == {
+        side: sorted({dataset.group(atoms) for atoms in part}) for side, part in sides.items()
+    }
     for each in stages[1:]:
         assert each["settings"]["foundation_model"] and each["settings"]["lr"] == training.FINE_TUNING["lr"]
         assert (each["data"], each["split"]) == (ours["data"], ours["split"])

@@ -82,7 +82,7 @@ NUMBERS = [
     ],
     *[
         (f"Modes of the vacancy in 3×3 {part} the gap, model against DFT, mean absolute", "03_evaluation", "vacancy_modes",
-         f"{{0[model][modes_{part}]:.1f}} ± {{spread[modes_{part}_per_cm]:.1f}} cm⁻¹ (null model {{0[null model][modes_{part}]:.1f}}; "
+         f"{{0[model][modes_{part}]:.1f}} cm⁻¹ (null model {{0[null model][modes_{part}]:.1f}}; "
          "{0[model][without_partner]} of {0[model][sets]} sets without a partner)")
         for part in ("below", "above")
     ],
@@ -118,6 +118,7 @@ NUMBERS = [
     ("Statements of the thesis that hold / hold with a limit / are not distinguishable from their criterion / do not hold", "08_dilute_limit", "verdicts",
      "{0[holds]} / {0[holds with a limit]} / {0[not distinguishable]} / {0[does not hold]}"),
     ("Labels to come within 10 % of all, chosen by a committee / at random", "09_active_learning", "within_10_percent", "{0[committee][labels]:.0f} / {0[random][labels]:.0f}"),
+    ("Labels that the choice saves", "09_active_learning", "labels_saved", "{0[mean]:.0f} ± {0[error]:.0f}, {0[verdict]}"),
     ("Atoms in them", "09_active_learning", "within_10_percent", "{0[committee][atoms]:.0f} / {0[random][atoms]:.0f}"),
     ("Lattice constant with D3 against that without", "03_evaluation", "dispersion/all/lattice_constant_percent", "{:.1f} % apart"),
     ("States, defective minus pristine: all (exact: -3)", "05_defect", "integrated_dos/total", "{:.3f}"),

@@ -4,7 +4,7 @@
 
 writes MODEL.committee.npz for a model that 02 has not shipped. The energy of a MACE is linear in the weights of its last
 layers, so that their posterior distribution given the training labels is known in closed form. Members are drawn from it;
-one factor, fitted to the errors of the validation forces, makes their spread as large as these.
+their spread is widened by one factor, the most likely one for the errors of the validation forces.
 """
 
 import argparse
@@ -29,7 +29,7 @@ NOISE = 4e-4  # eV/A: how far the forces of two eigensolvers of the DFT code lie
 def weights(found: Potential, train: list[Atoms], validation: list[Atoms]) -> tuple[np.ndarray, float]:
     """Return the weights (members, n_weights) of the last layers in eV, with the model's own as their mean, and the factor.
 
-    Frames count by their `config_weight`, as in the training. Raises ValueError for frames of elements that the model does
+    Frames count by their `config_weight`. Raises ValueError for frames of elements that the model does
     not know, and for a model whose last layers are not known here.
     """
     unknown = {symbol for atoms in (*train, *validation) for symbol in atoms.symbols} - set(found.elements)
@@ -121,22 +121,33 @@ def member(found: Potential, number: int, chosen: np.ndarray) -> Potential:
     return replace(changed, name=name, checksum=checksum, registered=False)
 
 
+def sides(found: Potential, frames: list[Atoms]) -> dict[str, list[Atoms]]:
+    """Return the frames that trained and validated a model of data/models by its record, else by the rule of 02."""
+    for record in records.registry().values():
+        if record["sha256"] == found.checksum:
+            return {
+                side: [atoms for atoms in frames if dataset.group(atoms) in groups]
+                for side, groups in record["split"].items()
+            }
+    return dataset.split(frames)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m helpers.committee", description="Write the committee of a model."
     )
     parser.add_argument("model", metavar="MODEL", help="name in data/models, or the path of a .model file")
-    parser.add_argument("data", metavar="DATA.xyz", help="what it was trained on; split as in 02")
+    parser.add_argument("data", metavar="DATA.xyz", help="what it was trained on")
     parser.add_argument("--trust-model", action="store_true", help="load a model that is not in data/models")
     given = parser.parse_args()
     try:
         found = potential.load(given.model, trust_model=given.trust_model)
-        parts = dataset.split(dataset.read(paths.data_file(given.data)))
+        parts = sides(found, dataset.read(paths.data_file(given.data)))
         path = paths.model_file(given.model).with_suffix(".committee.npz")
         factor = write(path, found, parts["train"], parts["validation"])
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    print(f"wrote {path}: {MEMBERS} members, spread {factor:.2g} times that of forces with errors of 1 eV/Å")
+    print(f"wrote {path}: {MEMBERS} members, their spread widened by {factor:.2g}")
 
 
 if __name__ == "__main__":

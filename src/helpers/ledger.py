@@ -98,16 +98,21 @@ class Claim(BaseModel):
     def verdict(self, results: dict[str, Any]) -> Verdict:
         """'holds' if all conditions are met, 'holds with a limit' if at least those of `limited_if` are.
 
-        'not distinguishable' from a failure if, for want of precision, one of these conditions is undecided and none
-        fails. 'not judged' where a step that is needed has no results.
+        'not distinguishable' from what holds, or from what fails, if none of these conditions fails and one, within its
+        error, is undecided. 'not judged' where a step that is needed has no results.
         """
         if not self.steps <= results.keys():
             return "not judged"
-        for conditions, verdict in ((self.holds_if, "holds"), (self.limited_if, "holds with a limit")):
-            met = [condition.met(results) for condition in conditions]
-            if met and False not in met:
-                return "not distinguishable" if None in met else verdict
-        return "does not hold"
+        held, limited = (
+            [condition.met(results) for condition in conditions]
+            for conditions in (self.holds_if, self.limited_if)
+        )
+        if all(held):
+            return "holds"
+        if limited and all(limited):
+            return "holds with a limit"
+        possible = any(met and False not in met for met in (held, limited))
+        return "not distinguishable" if possible else "does not hold"
 
     def numbers(self, results: dict[str, Any]) -> list[str]:
         """What was measured for each condition, and what is wanted for the claim to hold or for a limit."""

@@ -116,10 +116,12 @@ def read(path: Path) -> list[Run]:
         sweep = Sweep(**given)
         untrusted = [] if sweep.trust_model else [model for model in sweep.models if not is_shipped(model)]
         runs = sweep.runs
+        for model in sweep.models if sweep.committee else []:
+            paths.committee_file(model)
     except ValidationError as error:
         raise ValueError("; ".join(parameters.complaint(each) for each in error.errors())) from None
     except FileNotFoundError as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(str(error).replace("committee = False", "'committee: false'")) from None
     if untrusted:
         raise ValueError(
             f"model {untrusted[0]!r} has the checksum of none in data/models, and loading a model file executes code in it; "

@@ -46,7 +46,7 @@ def main() -> None:
     run = parameters.Training(**given, wandb_mode="disabled")
     training.run(run, dataset.split(dataset.read(paths.data_file(run.data)), run.fold))
     paths.MODELS.mkdir(exist_ok=True)
-    model = shipping.ship(run.folder, name, replace=True)
+    model = shipping.ship(run.folder, name, replace=True, no_committee=True)
     target = paths.RESULTS / "model"
     target.mkdir(parents=True, exist_ok=True)
     for suffix in (".model", ".json", ".log"):
