@@ -198,6 +198,10 @@ def test_data_of_other_elements_are_refused(tmp_path):
     assert done.returncode == 2
     assert "the data have O, S, which model mine (Se, W) does not know" in done.stderr
     assert not list(tmp_path.glob("*.npz"))
+    with pytest.raises(ValueError, match=r"wse2-small was trained on wse2\.xyz: give that file"):
+        committee.sides(
+            potential.load("wse2-small"), dataset.read(data.parents[1] / "reference" / "vacancy_6x6.xyz")
+        )
 
 
 def test_the_committee_enters_the_key(model):

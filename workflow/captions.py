@@ -34,7 +34,7 @@ CAPTIONS = {
     "07_comparison/decay": "Share of the local states that lie elsewhere than in the pristine sheet, against the distance from the empty site, in 12×12: the floor is lower than in 6×6 and the decay plainer.",
     "08_dilute_limit/local_dos": "Local density of states at the vacancy in cells from 6×6 to 100×100 and alone in an infinite sheet (grey), and the differences, which shrink as the cell grows.",
     "08_dilute_limit/change_of_states": "States that one vacancy adds to an infinite sheet, counted from below (top) and per THz (bottom), by symmetry. In all it takes three away, all above the gap.",
-    "08_dilute_limit/modes_by_number": "The candidates of 6×6 in cells of up to 30,000 atoms. One, A2 at 6.9 THz, stays to two thirds in a single eigenmode; the others spread.",
+    "08_dilute_limit/modes_by_number": "The candidates of 6×6 in cells of up to 30,000 atoms. One, A2 at 6.9 THz, stays in a single eigenmode; the others spread.",
     "08_dilute_limit/spectral_functions": "Bands of the sheet, broadened by vacancies of four concentrations. Dark is many states; the fewer vacancies, the sharper the lines.",
     "08_dilute_limit/linewidths": "Width and lifetime that vacancies, one in a thousand cells, give to phonons, against frequency on logarithmic axes: small for long acoustic waves, largest near 7 THz.",
     "09_active_learning/learning_curves": "Force error on held-back frames against the number of labelled frames and of atoms in them, chosen by a committee or at random, and the kinds of frame that are chosen first.",

@@ -29,15 +29,8 @@ NOISE = 4e-4  # eV/A: how far the forces of two eigensolvers of the DFT code lie
 def weights(found: Potential, train: list[Atoms], validation: list[Atoms]) -> tuple[np.ndarray, float]:
     """Return the weights (members, n_weights) of the last layers in eV, with the model's own as their mean, and the factor.
 
-    Frames count by their `config_weight`. Raises ValueError for frames of elements that the model does
-    not know, and for a model whose last layers are not known here.
+    Frames count by their `config_weight`. Raises ValueError for a model whose last layers are not known here.
     """
-    unknown = {symbol for atoms in (*train, *validation) for symbol in atoms.symbols} - set(found.elements)
-    if unknown:
-        raise ValueError(
-            f"the data have {', '.join(sorted(unknown))}, which model {found.name} ({', '.join(found.elements)}) does not "
-            "know: give the data that it was trained on"
-        )
     own = active.readout(found)
     with tempfile.TemporaryDirectory() as folder:
         taught, held = (active.slopes(found, frames, Path(folder)) for frames in (train, validation))
@@ -122,13 +115,25 @@ def member(found: Potential, number: int, chosen: np.ndarray) -> Potential:
 
 
 def sides(found: Potential, frames: list[Atoms]) -> dict[str, list[Atoms]]:
-    """Return the frames that trained and validated a model of data/models by its record, else by the rule of 02."""
+    """Return the frames that trained and validated a model of data/models by its record, else by the rule of 02.
+
+    Raises ValueError for frames of elements that the model does not know, and for data that did not train it.
+    """
+    unknown = {symbol for atoms in frames for symbol in atoms.symbols} - set(found.elements)
+    if unknown:
+        raise ValueError(
+            f"the data have {', '.join(sorted(unknown))}, which model {found.name} ({', '.join(found.elements)}) does not "
+            "know: give the data that it was trained on"
+        )
     for record in records.registry().values():
         if record["sha256"] == found.checksum:
-            return {
+            parts = {
                 side: [atoms for atoms in frames if dataset.group(atoms) in groups]
                 for side, groups in record["split"].items()
             }
+            if not all(parts.values()):
+                raise ValueError(f"{found.name} was trained on {record['data']['file']}: give that file")
+            return parts
     return dataset.split(frames)
 
 
