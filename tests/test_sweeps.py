@@ -95,6 +95,7 @@ def test_a_model_from_elsewhere_has_to_be_trusted(tmp_path):
     text = f"{{supercells: [6], models: ['{model}']"
     with pytest.raises(ValueError, match="executes code in it; write 'trust_model: true'"):
         of(tmp_path, text + "}")
+    text += ", committee: false"  # which it has not
     assert of(tmp_path, text + ", trust_model: true}")
     shutil.copy(paths.MODELS / "wse2-small.model", model)
     assert of(tmp_path, text + "}"), "a copy of a shipped model needs no trust"

@@ -232,7 +232,7 @@ def test_errors_agree_with_mace(resumed):
     table = errors(model, dataset.read(run.folder / "validation.xyz"))
     last = {name: values[-1] for name, values in training.read_log(log_of(run)).items()}
     for name in ("energy_meV_per_atom", "force_meV_per_A", "stress_meV_per_A3"):
-        assert table["total"][f"rmse_{name}"] == pytest.approx(last[name], abs=0.006)
+        assert table["total"][f"rmse_{name}"] == pytest.approx(last[name], abs=0.015)  # in single precision
     assert table["total"] == table["pristine_1x1"]
 
 

@@ -114,10 +114,10 @@ def read(path: Path) -> list[Run]:
         raise ValueError("supercells is missing: give n of each n x n cell, like 'supercells: [6, 12]'")
     try:
         sweep = Sweep(**given)
-        untrusted = [] if sweep.trust_model else [model for model in sweep.models if not is_shipped(model)]
-        runs = sweep.runs
-        for model in sweep.models if sweep.committee else []:
+        untrusted = [model for model in sweep.models if not sweep.trust_model and not is_shipped(model)]
+        for model in sweep.models if sweep.committee and not untrusted else []:
             paths.committee_file(model)
+        runs = [] if untrusted else sweep.runs
     except ValidationError as error:
         raise ValueError("; ".join(parameters.complaint(each) for each in error.errors())) from None
     except FileNotFoundError as error:
