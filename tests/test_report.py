@@ -21,6 +21,11 @@ RUN = parameters.Defect(supercell=3, mesh=6)
 MADE_UP = {
     "fine_resonances": [{"irrep": "E", "frequency_THz": 6.9, "width_THz": 0.01}] * 2,
     "verdicts": {"holds": 1, "holds with a limit": 1, "not distinguishable": 0, "does not hold": 0},
+    "targets_met": {"number": 1, "of": 2},
+    "vacancy_modes": dict.fromkeys(
+        ["model", "null model"],
+        {"modes_below": 1.1, "modes_above": 0.5, "local_dos": 6.0, "sets": 50, "without_partner": 0},
+    ),
     "labels_saved": {"mean": 3.0, "error": 1.0, "verdict": "distinguishable from none"},
     "within_10_percent": dict.fromkeys(["committee", "random"], {"labels": 16, "atoms": 300}),
 }
