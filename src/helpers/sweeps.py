@@ -114,20 +114,19 @@ def read(path: Path) -> list[Run]:
         raise ValueError("supercells is missing: give n of each n x n cell, like 'supercells: [6, 12]'")
     try:
         sweep = Sweep(**given)
-        untrusted = [model for model in sweep.models if not sweep.trust_model and not is_shipped(model)]
-        for model in sweep.models if sweep.committee and not untrusted else []:
-            paths.committee_file(model)
-        runs = [] if untrusted else sweep.runs
+        for model in sweep.models:
+            if not sweep.trust_model and not is_shipped(model):
+                raise ValueError(
+                    f"model {model!r} has the checksum of none in data/models, and loading a model file executes code in it; "
+                    "write 'trust_model: true' if you know where it comes from"
+                )
+            if sweep.committee:
+                paths.committee_file(model)
+        return sweep.runs
     except ValidationError as error:
         raise ValueError("; ".join(parameters.complaint(each) for each in error.errors())) from None
     except FileNotFoundError as error:
         raise ValueError(str(error).replace("committee = False", "'committee: false'")) from None
-    if untrusted:
-        raise ValueError(
-            f"model {untrusted[0]!r} has the checksum of none in data/models, and loading a model file executes code in it; "
-            "write 'trust_model: true' if you know where it comes from"
-        )
-    return runs
 
 
 def is_shipped(model: str) -> bool:
