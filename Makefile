@@ -1,6 +1,7 @@
 # make          sets up .venv, runs every notebook with its defaults, writes results/report/index.html
 # make sweep    the runs of a file: make sweep SWEEP=params/smoke.yaml; without a name the cells of the thesis
 # make test     style, pytest, and every notebook against its committed output
+# make check    style and the tests that need no model, in a minute
 # make check-stale   names notebooks, figures and numbers of README that no longer follow from the code
 # make crate    packs the default run with its origins as an RO-Crate, results/crate.zip
 # make gpu-bundle  packs results/gpu-bundle/, to train on a machine with a GPU and without network
@@ -17,7 +18,7 @@ ifneq ($(shell test -x .venv/bin/python && cat .venv/ready 2>/dev/null),$(realpa
 .PHONY: .venv/ready
 endif
 
-.PHONY: all sweep test check-stale crate gpu-bundle lock publish
+.PHONY: all sweep test check check-stale crate gpu-bundle lock publish
 all: .venv/ready
 	@.venv/bin/python -m snakemake --quiet progress rules host reason --workflow-profile none --cores all --nolock --rerun-incomplete --rerun-triggers params
 	@echo "The report is results/report/index.html"
@@ -26,12 +27,18 @@ sweep: .venv/ready
 	@.venv/bin/python -m snakemake sweep --config sweep=$(SWEEP) --quiet progress rules host reason
 	@echo "The results are in results/"
 
+STYLE = .venv/bin/python -m ruff check src tests workflow benchmarks && \
+	.venv/bin/python -m ruff format --check src tests workflow benchmarks
+
 test: .venv/ready
 	@sh workflow/test_tools.sh
-	.venv/bin/python -m ruff check src tests workflow benchmarks
-	.venv/bin/python -m ruff format --check src tests workflow benchmarks
+	$(STYLE)
 	.venv/bin/python workflow/check_stale.py
 	.venv/bin/python -m pytest -n 2
+
+check: .venv/ready
+	$(STYLE)
+	.venv/bin/python -m pytest -n 2 -q -m quick tests
 
 check-stale: .venv/ready
 	.venv/bin/python workflow/check_stale.py

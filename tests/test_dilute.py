@@ -134,7 +134,7 @@ def test_the_green_function_agrees_with_kernel_polynomials_at_100x100(embedded, 
 
 
 def test_the_vacancy_takes_three_states_away(embedded, local):
-    frequencies = np.arange(0.05, 9.8, 0.05)
+    frequencies = np.arange(0.05, 9.8, 0.1)
     isolated = tmatrix.Isolated(embedded, 48)
     q_points = np.array([[0.11, 0.03], [1 / 3, 1 / 3]])
     response = isolated.response(frequencies, 0.1, {"local": embedded.along(local)}, q_points)
@@ -154,7 +154,7 @@ def test_the_vacancy_takes_three_states_away(embedded, local):
 
 def test_the_spectral_function_of_few_vacancies_is_that_of_a_large_cell(embedded):
     """Exactly, to first order in the concentration, where T and the resolvent of a 24 x 24 array share nothing."""
-    frequencies, n, q = np.arange(5.2, 8.6, 0.05), 24, np.array([0.25, 0.0])
+    frequencies, n, q = np.arange(5.2, 8.6, 0.1), 24, np.array([0.25, 0.0])
     isolated = tmatrix.Isolated(embedded, 96)
     response = isolated.response(frequencies, 0.1, {"first": np.eye(9, 3 * len(embedded.sites))[:1]}, q[None])
     cell = Cell(embedded, (n, n), q)

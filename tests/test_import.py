@@ -604,7 +604,3 @@ def test_blocks_of_one_trajectory_and_several_files_can_be_split(run, tmp_path):
     assert "60 frames, 120 atoms, 3 groups" in told[0] and len(told) == 1
     assert {len(part) for part in dataset.split(dataset.read(out)).values()} == {20}
     refused(run(text, options=("--blocks", "0")), "--blocks 0: must be 1 or more")
-
-
-def test_the_importer_is_no_part_of_a_results_key():
-    assert "importing" not in records.imported_helpers(("dataset", "training"))

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from playwright.sync_api import Browser, Page
 
 from helpers import parameters, paths, records
 
-RUN = parameters.Defect(supercell=3, mesh=6)
+RUN = parameters.Defect(supercell=3, mesh=6)  # as in tests/test_jupyterlab.py
 MADE_UP = {
     "fine_resonances": [{"irrep": "E", "frequency_THz": 6.9, "width_THz": 0.01}] * 2,
     "verdicts": {"holds": 1, "holds with a limit": 1, "not distinguishable": 0, "does not hold": 0},
@@ -54,7 +55,7 @@ def made_up(step: str) -> dict[str, Any]:
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its folder: of the committed notebooks and figures, and of a small run of 05."""
     folder = tmp_path_factory.mktemp("results")
-    records.obtain(RUN)
+    records.obtain(RUN)  # where no browser has run it
     runs = {step: folder / step / "tag" for step in parameters.default_runs()}
     for step, run in runs.items():
         run.mkdir(parents=True)
@@ -82,7 +83,7 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture
 def page(chromium: Browser, report: Path) -> Iterator[Page]:
     """An empty page; at the end what it said on the console or asked for elsewhere is an error."""
-    opened, wrong = chromium.new_page(), []
+    opened, wrong = browser.new_page(chromium), []
     opened.on("console", lambda said: said.type in ("error", "warning") and wrong.append(said.text))
     opened.on("pageerror", lambda error: wrong.append(str(error)))
     known = (report.as_uri(), "data:", "blob:")
@@ -136,12 +137,17 @@ def places(page: Page) -> list[list[float]]:
     )
 
 
-def moved(page: Page) -> int:
-    """How many atoms move by more than half a pixel in half a second."""
-    before = places(page)
-    page.wait_for_timeout(500)
-    after = places(page)
+def moved(before: list[list[float]], after: list[list[float]]) -> int:
+    """How many atoms are elsewhere by more than half a pixel."""
     return sum(abs(x - u) + abs(y - v) > 0.5 for (x, y), (u, v) in zip(before, after, strict=True))
+
+
+def wait_until_atoms_move(page: Page) -> None:
+    """More than three, however few pictures a busy machine shows in a second."""
+    before, deadline = places(page), time.monotonic() + browser.LIMIT / 1000
+    while moved(before, places(page)) <= 3:
+        assert time.monotonic() < deadline, "no atom moves"
+        page.wait_for_timeout(50)
 
 
 @browser.needed
@@ -149,15 +155,21 @@ def test_atoms_move_until_stopped(page, report):
     page.goto((report / "vacancy.html").as_uri())
     page.locator("#moving .points path").first.wait_for()
     assert "exaggerated" in page.locator("figcaption").first.inner_text()
-    period = interactive.STEPS * interactive.PICTURE
-    page.wait_for_timeout(2 * period)  # it goes on by itself; a busy machine shows fewer pictures
-    assert max(moved(page) for _ in range(8)) > 3
+    page.evaluate("""() => {
+        const figure = document.getElementById("moving");
+        window.ended = 0;
+        figure.on("plotly_animating", () => { window.playing = true; });
+        figure.on("plotly_animated", () => { window.playing = false; window.ended += 1; });
+    }""")
+    page.wait_for_function("window.ended > 1 && window.playing")  # it goes on by itself
+    wait_until_atoms_move(page)
     page.locator("#moving .updatemenu-button", has_text="Stop").click()
-    assert 0 in (moved(page) for _ in range(30))
-    page.wait_for_timeout(period)
-    assert moved(page) == 0
+    page.wait_for_function("!window.playing")  # the period that was on show is over, and no other begins
+    before = places(page)
+    page.wait_for_timeout(2 * interactive.STEPS * interactive.PICTURE)
+    assert moved(before, places(page)) == 0
     page.locator("#moving .updatemenu-button", has_text="Play").click()
-    assert max(moved(page) for _ in range(8)) > 3
+    wait_until_atoms_move(page)
 
 
 @browser.needed

@@ -123,6 +123,15 @@ def test_two_runs_do_not_share_a_core(tmp_path):
     assert len(has[0]) == len(has[1]) == 1 and has[0] != has[1]
 
 
+# Where the test has put a file `hold`, the notebook says so and waits until it is interrupted.
+HELD = """
+import threading
+from helpers import paths
+if (paths.ROOT / "hold").exists():
+    (paths.ROOT / "held" / str(run.supercell)).touch()
+    threading.Event().wait()"""
+
+
 @pytest.fixture(scope="module")
 def compendium(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy whose notebooks read their parameters and write a result, nothing more."""
@@ -136,6 +145,8 @@ def compendium(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in paths.NOTEBOOKS.glob("*.ipynb"):
         notebook = nbformat.read(path, as_version=4)
         notebook.cells = [cell for cell in notebook.cells if cell.cell_type == "code"][:2]
+        if path.stem == "06_radial_dos":
+            notebook.cells[1].source += HELD
         notebook.cells[1].source += "\nfrom helpers import records\nrecords.write(run, {'tag': run.tag})"
         nbformat.write(notebook, root / "notebooks" / path.name)
     return root
@@ -165,14 +176,24 @@ def test_a_sweep_goes_on(compendium):
     damaged.cells[1].source += "\nassert run.supercell != 5, 'five will not do'"
     nbformat.write(damaged, notebook)
 
-    # Interrupted by Ctrl-C, which everything on the terminal gets.
-    process = snakemake(compendium, "sweep", "--config", "sweep=quick.yaml", *QUIET, start_new_session=True)
-    first = next(line for line in process.stdout if line.startswith("["))
-    time.sleep(1)  # the line is from the job's shell: Snakemake has still to hear of its end
+    # Interrupted by Ctrl-C, which everything on the terminal gets. By then a run of 06 is being executed, so
+    # that Snakemake has heard of the end of the run of 05 that it needs.
+    (compendium / "hold").touch()
+    (compendium / "held").mkdir()
+    process = snakemake(
+        compendium, "sweep", "--config", "sweep=quick.yaml", *QUIET, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which `make test &` leaves ignored
+    )  # fmt: skip
+    while not (held := [path.name for path in (compendium / "held").iterdir()]):
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=60)
+    screen = process.communicate(timeout=600)[0]
+    (compendium / "hold").unlink()
     assert process.returncode != 0
-    assert len(list(compendium.glob("results/*/*/result.json"))) < len(steps)
+    assert not list(compendium.glob("results/06_radial_dos/*/result.json"))
+    finished = f"05_defect/{held[0]}x{held[0]}_V_Se_strain0.00_wse2-small_mesh=20"
+    assert finished in screen
 
     # One run fails: it is named with its cell, and all that do not need it are run. Nothing is run twice.
     status, screen, done = swept(compendium)
@@ -182,7 +203,7 @@ def test_a_sweep_goes_on(compendium):
         f"{failed} failed in notebooks/06_radial_dos.ipynb, In [2]: AssertionError: five will not do"
         in screen
     )
-    assert first.split()[1] not in done
+    assert finished not in done
     assert "07_comparison/4x4-5x5_V_Se_strain0.00_wse2-small_mesh=20" in done
 
     # Mended: what failed and what came from the other words of its notebook.

@@ -30,7 +30,7 @@ def test_graph_has_every_notebook(tmp_path):
     listed = run("snakemake", "--dry-run", "--nolock", results=tmp_path)
     assert listed.returncode == 0, listed.stderr
     rules = {line.split()[1].rstrip(":") for line in listed.stdout.splitlines() if line.startswith("rule ")}
-    assert rules == {*STEPS, "report", "all"}
+    assert rules == {*STEPS, "cells", "report", "all"}
 
 
 def test_unknown_parameter_is_refused_and_leaves_no_results(tmp_path):
@@ -107,17 +107,42 @@ def test_what_no_longer_follows_is_named(tmp_path):
         path.write_bytes(path.read_bytes() + text.encode())
 
     assert stale() == ["nothing is stale"]
+    words = tmp_path / "notebooks" / "01_data.ipynb"
+    notebook = json.loads(words.read_text())
+    notebook["cells"][0]["source"] = "Other words."
+    words.write_text(json.dumps(notebook))
+    assert stale() == ["nothing is stale"]
     append("figures/parity.png", "x")
-    append("notebooks/01_data.ipynb", "\n")
+    next(cell for cell in notebook["cells"] if cell.get("outputs"))["outputs"] = []
+    words.write_text(json.dumps(notebook))
     (tmp_path / "figures" / "stray.png").touch()
     readme = (tmp_path / "README.md").read_text()
     (tmp_path / "README.md").write_text(readme.replace("(exact: 0) | 0.000 |", "(exact: 0) | 0.001 |"))
     assert [line.split(":")[0] for line in stale()[:-1]] == [
         "notebooks/01_data.ipynb", "figures/parity", "figures/stray.png", "README.md, States, defective minus pristine"
     ]  # fmt: skip
+    before = stale()
     append("src/helpers/tmatrix.py", "# a remark\n")
-    assert "notebooks/08_dilute_limit.ipynb: parameters, inputs or helpers have changed" in stale()
-    assert "figures/dilute_modes: parameters, inputs or helpers have changed" in stale()
+    assert stale() == before
+
+    def replace(name: str, old: str, new: str) -> None:
+        text = (tmp_path / name).read_text()
+        assert old in text
+        (tmp_path / name).write_text(text.replace(old, new))
+
+    replace("src/helpers/tmatrix.py", "> 1e-12", "> 1e-13")
+    assert "notebooks/08_dilute_limit.ipynb: parameters, inputs or what is computed have changed" in stale()
+    assert "figures/dilute_modes: parameters, inputs or what is computed have changed" in stale()
     assert not [line for line in stale() if "07_comparison" in line]
-    append("src/helpers/figures.py", "# a remark\n")
-    assert "notebooks/07_comparison.ipynb: the notebook's words or helpers.figures have changed" in stale()
+    replace("src/helpers/figures.py", "def comparison(", "def comparison(*, ")
+    assert "notebooks/07_comparison.ipynb: what is printed or drawn has changed" in stale()
+    assert "figures/comparison_6x6: what is printed or drawn has changed" in stale()
+    assert not [line for line in stale() if line.startswith("figures/modes_by_size")]
+
+
+def test_a_notebook_of_other_cells_is_not_published(tmp_path):
+    other = json.loads((paths.NOTEBOOKS / "01_data.ipynb").read_text())
+    other["cells"].pop()
+    (tmp_path / "executed.ipynb").write_text(json.dumps(other))
+    with pytest.raises(ValueError, match="has other cells than notebooks/01_data.ipynb: run `make` again"):
+        publish.with_outputs("01_data", tmp_path / "executed.ipynb")

@@ -8,48 +8,22 @@ import sys
 
 import publish
 
-from helpers import parameters, paths, records
+from helpers import parameters, paths
 
 
 def stale() -> list[str]:
     """A line for each thing that is stale: what it is, and why."""
-    runs, several, found = parameters.default_runs(), publish.committee_runs(), []
+    runs, several = parameters.default_runs(), publish.committee_runs()
     published = {"committee": {}, **json.loads(publish.RECORD.read_text())}
-
-    def since(origin: dict[str, str], run: parameters.Run) -> str | None:
-        """What has changed since a thing was made of a run."""
-        try:
-            key = run.key
-        except FileNotFoundError as error:  # a committee, a model or data that are not there
-            return str(error)
-        if origin.get("key") != key:
-            return "parameters, inputs or helpers have changed"
-        if origin.get("drawing") != records.drawing(run.step):
-            return "the notebook's words or helpers.figures have changed"
-        return None
-
-    for step, run in runs.items():
-        notebook, origin = paths.NOTEBOOKS / f"{step}.ipynb", published["notebooks"].get(step, {})
-        why = since(origin, run)
-        if why is None and origin["sha256"] != records.sha256(notebook):
-            why = "it is not the file that was published: its outputs were edited or lost"
-        if why:
-            found.append(f"notebooks/{notebook.name}: {why}")
+    found = [
+        f"notebooks/{step}.ipynb: {why}"
+        for step, run in runs.items()
+        if (why := publish.stale_notebook(published["notebooks"].get(step, {}), run))
+    ]
     names = set()
-    for run, _, name in publish.pictures():
+    for run, picture, name in publish.pictures():
         names.add(name)
-        sidecar = paths.FIGURES / f"{name}.json"
-        if not sidecar.is_file():
-            found.append(f"figures/{name}: not published")
-            continue
-        origin = json.loads(sidecar.read_text())
-        why = since(origin, run)
-        if why is None and any(
-            not (paths.FIGURES / file).is_file() or records.sha256(paths.FIGURES / file) != checksum
-            for file, checksum in origin["sha256"].items()
-        ):
-            why = "it is not the file that was published"
-        if why:
+        if why := publish.stale_figure(run, picture, name):
             found.append(f"figures/{name}: {why}")
     known = {f"{name}{suffix}" for name in names for suffix in (".json", ".png", ".pdf")}
     found += [
@@ -70,9 +44,11 @@ def stale() -> list[str]:
             found.append(
                 f"README.md, {label}: {value}, but the run gave {numbers.get(label, ['nothing'])[0]}"
             )
-        elif why := since(published["notebooks"][step], runs[step]):
+        elif why := publish.since(published["notebooks"][step], runs[step]):
             found.append(f"README.md, {label}: {why}")
-        elif (label, step) in errors and (why := since(published["committee"].get(step, {}), several[step])):
+        elif (label, step) in errors and (
+            why := publish.since(published["committee"].get(step, {}), several[step], "committee")
+        ):
             found.append(f"README.md, {label}, its error: {why}")
     asked = [label for label, *_ in publish.NUMBERS]
     found += [f"README.md, {label}: not published" for label in asked if label not in shown]

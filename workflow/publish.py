@@ -1,21 +1,22 @@
-"""Renews what is committed of the default run: notebooks as run, figures/, README's table of numbers.
+"""Renews what is committed of the default run and no longer follows from it: notebooks, figures/, README's table of numbers.
 
-05 and 06, whose default run has no error bars, are run a second time with `committee = True` for them.
+Notebooks and figures are those of results/. 05 and 06, whose default run has no error bars, are run a second time with
+`committee = True` for them.
 """
 
+import hashlib
 import json
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import nbformat
 
-from helpers import parameters, paths, records
+from helpers import fingerprint, parameters, paths, records
 
 # STEP/PICTURE of the default run -> its name in figures/
 FIGURES = {
@@ -126,8 +127,8 @@ NUMBERS = [
     ("States, defective minus pristine: on Se (exact: -3)", "05_defect", "integrated_dos/Se", "{:.3f}"),
 ]  # fmt: skip
 
-# What check_stale compares with: key, drawing and checksum of each notebook, key and drawing of each run for error bars, and
-# README's numbers.
+# What check_stale compares with: key of each notebook, what it draws and prints and a checksum of its outputs; the same of
+# each run for error bars; and README's numbers.
 RECORD = paths.FIGURES / "published.json"
 README = paths.ROOT / "README.md"
 BEGIN, END = "<!-- numbers: written by make publish -->\n", "<!-- end of numbers -->"
@@ -163,21 +164,83 @@ def without_stderr(notebook: nbformat.NotebookNode) -> None:
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
 
 
-def execute(step: str, executed: Path, *given: str) -> None:
-    """Run a notebook with the options `given` into the file `executed`, without what only this run or machine knows."""
+def since(origin: dict[str, str], run: parameters.Run, picture: str | None = None) -> str | None:
+    """Return what has changed since a notebook, or a picture in it, was made of a run as `origin` says; None if nothing."""
+    try:
+        key = run.key
+    except FileNotFoundError as error:  # a committee, a model or data that are not there
+        return str(error)
+    if origin.get("key") != key:
+        return "parameters, inputs or what is computed have changed"
+    if origin.get("drawing") != drawing(run, picture):
+        return "what is printed or drawn has changed"
+    return None
+
+
+def drawing(run: parameters.Run, picture: str | None) -> str:
+    """Return the fingerprint of what the notebook of a run prints and draws, or of how it draws one picture."""
+    cells = records.cells(run.step)
+    return fingerprint.of_picture(cells, picture) if picture else fingerprint.of_notebook(cells)
+
+
+def outputs(path: Path) -> str:
+    """Return a checksum of the code cells of a notebook with their outputs; its words do not count."""
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    kept = [[cell["source"], cell["outputs"], cell["execution_count"]] for cell in cells]
+    return hashlib.sha256(json.dumps(kept).encode()).hexdigest()
+
+
+def with_outputs(step: str, executed: Path) -> nbformat.NotebookNode:
+    """Return the notebook of a step as it is now, with the outputs of the same code as `executed`.
+
+    Its words may have changed since. Raises ValueError if the code is another.
+    """
+    notebook = nbformat.read(paths.NOTEBOOKS / f"{step}.ipynb", as_version=4)
+    cells, others = (
+        [cell for cell in each.cells if cell.cell_type == "code"]
+        for each in (notebook, nbformat.read(executed, as_version=4))
+    )
+    if len(cells) != len(others):
+        raise ValueError(f"{executed} has other cells than notebooks/{step}.ipynb: run `make` again")
+    for cell, other in zip(cells, others, strict=True):
+        cell.outputs, cell.execution_count = other.outputs, other.execution_count
+    without_stderr(notebook)
+    return notebook
+
+
+def execute(run: parameters.Run, *given: str) -> None:
+    """Execute a run's notebook with the options `given` into its folder in results/."""
+    run.folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(
         [sys.executable, "-m", "papermill", "-k", "python3", "--no-progress-bar", *given,
-         paths.NOTEBOOKS / f"{step}.ipynb", executed],
+         paths.NOTEBOOKS / f"{run.step}.ipynb", run.folder / "notebook.ipynb"],
         check=True,
     )  # fmt: skip
-    notebook = nbformat.read(executed, as_version=4)
-    without_stderr(notebook)
-    nbformat.write(notebook, executed)
-    subprocess.run(
-        [sys.executable, "-m", "nbstripout", "--keep-output", "--keep-count", "--keep-id",
-         "--extra-keys=metadata.papermill metadata.widgets cell.metadata.papermill", executed],
-        check=True,
-    )  # fmt: skip
+
+
+def stale_notebook(origin: dict[str, str], run: parameters.Run) -> str | None:
+    """Return why the committed notebook of a run is not the one that `origin` names and the run makes; None if it is."""
+    if why := since(origin, run):
+        return why
+    if origin["outputs"] != outputs(paths.NOTEBOOKS / f"{run.step}.ipynb"):
+        return "its outputs are not those that were published: they were edited or lost"
+    return None
+
+
+def stale_figure(run: parameters.Run, picture: str, name: str) -> str | None:
+    """Return why NAME.png and .pdf in figures/ are not what the run draws; None if they are."""
+    sidecar = paths.FIGURES / f"{name}.json"
+    if not sidecar.is_file():
+        return "not published"
+    origin = json.loads(sidecar.read_text())
+    if why := since(origin, run, picture):
+        return why
+    files = origin["sha256"].items()
+    kept = all(
+        (paths.FIGURES / file).is_file() and records.sha256(paths.FIGURES / file) == checksum
+        for file, checksum in files
+    )
+    return None if kept else "it is not the file that was published"
 
 
 def publish_figure(run: parameters.Run, picture: str, name: str) -> None:
@@ -190,7 +253,7 @@ def publish_figure(run: parameters.Run, picture: str, name: str) -> None:
         checksums[f"{name}{suffix}"] = records.sha256(source)
     origin = {key: value for key, value in result(run).items() if key not in ("schema", "results")}
     records.write_json(
-        paths.FIGURES / f"{name}.json", {**origin, "drawing": records.drawing(run.step), "sha256": checksums}
+        paths.FIGURES / f"{name}.json", {**origin, "drawing": drawing(run, picture), "sha256": checksums}
     )
 
 
@@ -234,32 +297,39 @@ def publish_numbers(runs: dict[str, parameters.Run]) -> None:
     notebooks = {
         step: {
             "key": run.key,
-            "drawing": records.drawing(step),
-            "sha256": records.sha256(paths.NOTEBOOKS / f"{step}.ipynb"),
+            "drawing": drawing(run, None),
+            "outputs": outputs(paths.NOTEBOOKS / f"{step}.ipynb"),
         }
         for step, run in runs.items()
     }
-    committee = {step: {"key": run.key, "drawing": records.drawing(step)} for step, run in several.items()}
+    committee = {
+        step: {"key": run.key, "drawing": drawing(run, "committee")} for step, run in several.items()
+    }
     records.write_json(RECORD, {"notebooks": notebooks, "committee": committee, "numbers": found})
 
 
 def main() -> None:
-    runs, drawn = parameters.default_runs(), list(pictures())
-    for run, *_ in drawn:
-        _ = run.key  # raises for a committee or model that is missing here, and not after hours of work
-    with tempfile.TemporaryDirectory() as folder:
-        # All are run before one is replaced: the revision in their results is that of a clean tree.
-        for step in runs:
-            print(f"notebooks/{step}.ipynb", flush=True)
-            execute(step, Path(folder) / f"{step}.ipynb")
-        for step, name in COMMITTEE.items():
+    runs, several = parameters.default_runs(), committee_runs()
+    published = {"notebooks": {}, "committee": {}, **json.loads(RECORD.read_text())}
+    stale = [step for step, run in runs.items() if stale_notebook(published["notebooks"].get(step, {}), run)]
+    for step, run in runs.items():
+        # What is published names a revision that exists.
+        if step in stale and str(result(run)["revision"]).endswith("-dirty"):
+            print(f"notebooks/{step}.ipynb, once more: it was run before its code was committed", flush=True)
+            execute(run)
+    for step, run in several.items():
+        if records.load(run) is None or since(published["committee"].get(step, {}), run, "committee"):
+            print(f"figures/{COMMITTEE[step]}", flush=True)
+            execute(run, "-p", "committee", "True")
+    for step in stale:
+        print(f"notebooks/{step}.ipynb", flush=True)
+        notebook = with_outputs(step, runs[step].folder / "notebook.ipynb")
+        with records.whole_file(paths.NOTEBOOKS / f"{step}.ipynb") as temporary:
+            nbformat.write(notebook, temporary)
+    for run, picture, name in pictures():
+        if stale_figure(run, picture, name):
             print(f"figures/{name}", flush=True)
-            execute(step, Path(folder) / f"{name}.ipynb", "-p", "committee", "True")
-        for step in runs:
-            with records.whole_file(paths.NOTEBOOKS / f"{step}.ipynb") as temporary:
-                shutil.copyfile(Path(folder) / f"{step}.ipynb", temporary)
-    for run, picture, name in drawn:
-        publish_figure(run, picture, name)
+            publish_figure(run, picture, name)
     publish_numbers(runs)
 
 

@@ -21,7 +21,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.mathtext import MathTextParser, math_to_image
 from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
-from publish import FIGURES, numbers, without_stderr
+from publish import FIGURES, numbers, with_outputs
 from pygments.formatters import HtmlFormatter
 
 from helpers import paths, phonons, records
@@ -131,7 +131,6 @@ def described(step: str, patterns: list[str], number: int) -> str:
 
 def notebook_page(step: str, notebook: nbformat.NotebookNode) -> str:
     """The notebook as run: formulas and pictures within the page, and no widgets, for which JupyterLab is needed."""
-    without_stderr(notebook)
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -348,7 +347,7 @@ def main(index: Path, executed: list[Path]) -> None:
     results = {step: json.loads((run / "result.json").read_text()) for step, run in folders.items()}
     openings = {}
     for step, run in folders.items():
-        notebook = nbformat.read(run / "notebook.ipynb", as_version=4)
+        notebook = with_outputs(step, run / "notebook.ipynb")
         openings[step] = opening(notebook)
         write(folder / f"{step}.html", notebook_page(step, notebook))
     for key, name in FIGURES.items():

@@ -24,7 +24,8 @@ if [ "${TORCH:-cuda}" = cpu ]; then
     .venv/bin/python -m uv pip install --quiet --python .venv/bin/python \
         --torch-backend cpu "$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements.lock)"
 fi
-.venv/bin/python -m uv pip install --quiet --python .venv/bin/python --no-deps \
+# Compiled: else every notebook would compile what it imports, for half of its start, where nothing may write into .venv.
+.venv/bin/python -m uv pip install --quiet --python .venv/bin/python --no-deps --compile-bytecode \
     --require-hashes --build-constraints requirements.lock -r $lock
 .venv/bin/python -m uv pip install --quiet --python .venv/bin/python \
     --offline --no-deps --no-build-isolation --editable .

@@ -17,7 +17,7 @@ from scipy.linalg import solve
 from scipy.stats import norm
 from tqdm import tqdm
 
-from helpers import force_constants, records
+from helpers import fingerprint, force_constants, records
 from helpers.potential import Potential
 
 # MACE prints a line on import about an accelerator that is not installed.
@@ -66,9 +66,9 @@ def readout(potential: Potential) -> np.ndarray:
 def slopes(potential: Potential, frames: list[Atoms], folder: Path) -> list[Slopes]:
     """Return the slopes of each frame.
 
-    Kept in `folder` for each geometry, model and state of this module, and found there.
+    Kept in `folder` for each geometry, model and code that computes them, and found there.
     """
-    code = records.sha256(Path(__file__))
+    code = fingerprint.of(differentiated)
     kept = [folder / f"{records.geometry_key([atoms], potential.checksum, code)}.npz" for atoms in frames]
     missing = {path: atoms for path, atoms in zip(kept, frames, strict=True) if not path.exists()}
     batches: list[list[Path]] = []

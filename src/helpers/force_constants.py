@@ -19,7 +19,7 @@ from phonopy.structure.atoms import PhonopyAtoms
 from phonopy.structure.symmetry import Symmetry
 from tqdm import tqdm
 
-from helpers import hessian, records
+from helpers import fingerprint, records
 from helpers.hessian import Hessian, Layers, Term
 from helpers.potential import Potential, evaluate
 
@@ -96,7 +96,7 @@ def by_differences(
 def displaced_forces(phonon: Phonopy, potential: Potential, folder: Path) -> np.ndarray:
     """(n_displacements, N, 3) forces in eV/A of the displaced cells, from `folder` where they are."""
     cells = phonon.supercells_with_displacements
-    own = folder / records.geometry_key(cells, potential.checksum)
+    own = folder / records.geometry_key(cells, potential.checksum, fingerprint.of(evaluate))
     forces = []
     for i, cell in enumerate(tqdm(cells, desc="displacements", unit="cell", disable=len(cells) < 10)):
         path = own / f"{i:04d}.npy"
@@ -146,11 +146,11 @@ def terms(atoms: Atoms, potential: Potential, *, dtype: str = "float64", folder:
     """The terms of all atoms of the periodic cell `atoms`, computed in `dtype`.
 
     Those of symmetry-inequivalent atoms are computed, and kept in `folder`/hessian as they come,
-    in a folder for each geometry, model and helpers.hessian, so that an interrupted run goes on.
+    in a folder for each geometry, model and what helpers.hessian computes, so that an interrupted run goes on.
     """
     symmetry = Symmetry(to_phonopy(atoms), symprec=SYMPREC)
     inequivalent = symmetry.get_independent_atoms().tolist()
-    code = records.sha256(Path(hessian.__file__))
+    code = fingerprint.of(Layers)
     own = folder / "hessian" / records.geometry_key([atoms], potential.checksum, code, dtype)
     paths = {atom: own / f"{atom:04d}.npz" for atom in inequivalent}
     missing = {atom: path for atom, path in paths.items() if not path.exists()}

@@ -87,11 +87,10 @@ def complaint(error: dict[str, Any]) -> str:
 
 
 class Run(BaseModel):
-    """A notebook's parameters. Subclasses name the step, and the modules that compute it."""
+    """A notebook's parameters. Subclasses name the step."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
     step: ClassVar[str]
-    modules: ClassVar[tuple[str, ...]]
 
     @classmethod
     def of(cls, namespace: dict[str, Any]) -> Self:
@@ -146,14 +145,13 @@ class Run(BaseModel):
     def key(self) -> str:
         """Hash of parameters, inputs and code that a result is valid for."""
         given = self.model_dump(exclude={"trust_model", "device", "wandb_mode"})
-        return records.key(given, self.inputs, self.modules)
+        return records.key(self.step, given, self.inputs)
 
 
 class Data(Run):
     """01_data."""
 
     step: ClassVar[str] = "01_data"
-    modules: ClassVar[tuple[str, ...]] = ("dataset",)
     data: str = "wse2.xyz"
 
     @property
@@ -180,7 +178,6 @@ class Training(Data):
     """02_training."""
 
     step: ClassVar[str] = "02_training"
-    modules: ClassVar[tuple[str, ...]] = ("training",)
     profile: Literal["smoke", "small", "thesis-tuned", "thesis"] = "smoke"
     flags: Flags = {}
     foundation_model: str = ""
@@ -215,7 +212,6 @@ class LatticeDynamics(Data):
     """00_lattice_dynamics."""
 
     step: ClassVar[str] = "00_lattice_dynamics"
-    modules: ClassVar[tuple[str, ...]] = ("phonons", "force_constants", "dataset", "structures")
     model: str = "wse2-small"
     trust_model: bool = False
     device: Literal["cpu", "cuda"] = "cpu"
@@ -248,7 +244,6 @@ class Evaluation(WithCommittee, Data):
     """03_evaluation."""
 
     step: ClassVar[str] = "03_evaluation"
-    modules: ClassVar[tuple[str, ...]] = ("evaluation", "committee")
     trust_model: bool = False
     device: Literal["cpu", "cuda"] = "cpu"
 
@@ -310,7 +305,6 @@ class Pristine(WithCommittee, Sampled):
     """04_pristine."""
 
     step: ClassVar[str] = "04_pristine"
-    modules: ClassVar[tuple[str, ...]] = ("evaluation", "committee")
     supercell: Size = 6
     mesh: int = Field(default=120, ge=1, le=400)
 
@@ -350,7 +344,6 @@ class Defect(WithCommittee, DefectiveCell):
     """05_defect."""
 
     step: ClassVar[str] = "05_defect"
-    modules: ClassVar[tuple[str, ...]] = ("evaluation", "localisation", "committee")
     committee: bool = False  # takes more than a minute
     rattle: float = Field(default=0.05, ge=0.0, le=0.2)
     seed: int = Field(default=1, ge=0)
@@ -382,7 +375,6 @@ class RadialDos(WithCommittee, DefectiveCell):
     """06_radial_dos."""
 
     step: ClassVar[str] = "06_radial_dos"
-    modules: ClassVar[tuple[str, ...]] = ("localisation", "committee")
     committee: bool = False
     outer_radii: Increasing[float] = [4.0, 7.0, 10.0]
 
@@ -395,7 +387,6 @@ class Comparison(Sampled):
     """07_comparison."""
 
     step: ClassVar[str] = "07_comparison"
-    modules: ClassVar[tuple[str, ...]] = ("localisation", "ledger")
     supercells: Increasing[Annotated[Size, Field(ge=4)]] = [6, 12]  # 3 x 3 has no third shell for 06
     defect: str = "V_Se"
     committee: bool = True
@@ -442,7 +433,6 @@ class Dilute(Simulation):
     """08_dilute_limit."""
 
     step: ClassVar[str] = "08_dilute_limit"
-    modules: ClassVar[tuple[str, ...]] = ("dilute", "tmatrix", "ledger")
     dtype: Literal["float64", "float32"] = "float64"
     supercell: Annotated[Size, Field(ge=6)] = 12
     radius: float = Field(default=10.0, ge=5.0, le=60.0)
@@ -497,7 +487,6 @@ class ActiveLearning(Data):
     """09_active_learning."""
 
     step: ClassVar[str] = "09_active_learning"
-    modules: ClassVar[tuple[str, ...]] = ("active", "reference")
     labels: Literal["held_back", "gpaw"] = "held_back"
     proposals: str = "in_progress/extended.xyz"
     start: int = Field(default=4, ge=1)

@@ -1,8 +1,6 @@
 """What a run leaves behind: whole files, checksums, and result.json with the key it is valid for."""
 
-import ast
 import contextlib
-import functools
 import hashlib
 import importlib.metadata
 import json
@@ -15,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from helpers import paths
+from helpers import fingerprint, paths
 
 SCHEMA = 1
 PACKAGES = ("ase", "mace-torch", "numpy", "phonopy", "scipy", "spglib", "torch")
@@ -64,37 +62,23 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **found}
 
 
-@functools.cache
-def imported_helpers(modules: tuple[str, ...]) -> set[str]:
-    """`modules` (names in helpers) and every helper they import, directly or not."""
-    found: set[str] = set()
-    waiting = list(modules)
-    while waiting:
-        module = waiting.pop()
-        if module in found:
-            continue
-        found.add(module)
-        tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text())
-        for node in ast.walk(tree):
-            if not isinstance(node, ast.ImportFrom) or node.module is None:
-                continue
-            if node.module == "helpers":
-                waiting += [alias.name for alias in node.names]
-            elif node.module.startswith("helpers."):
-                waiting.append(node.module.removeprefix("helpers."))
-    return found
+def cells(step: str) -> list[str]:
+    """Return the source of each code cell of a step's notebook but the one with the parameters."""
+    notebook = json.loads((paths.NOTEBOOKS / f"{step}.ipynb").read_text())
+    return [
+        "".join(cell["source"])
+        for cell in notebook["cells"]
+        if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", [])
+    ]
 
 
-def key(parameters: dict[str, Any], inputs: dict[str, str], modules: tuple[str, ...]) -> str:
-    """Hash of all that a result depends on: 16 hexadecimal digits.
+def key(step: str, parameters: dict[str, Any], inputs: dict[str, str]) -> str:
+    """Return the hash of all that a result depends on: 16 hexadecimal digits.
 
-    `parameters` of the run, `inputs` (checksums of the files it reads), and the source of the
-    `modules` that compute it with those that they import.
+    `parameters` of the run, `inputs` (checksums of the files it reads), and what the notebook of `step` and the helpers
+    that it calls compute (helpers.fingerprint).
     """
-    sources = {
-        module: sha256(Path(__file__).parent / f"{module}.py") for module in sorted(imported_helpers(modules))
-    }
-    text = json.dumps([SCHEMA, parameters, inputs, sources], sort_keys=True)
+    text = json.dumps([SCHEMA, parameters, inputs, fingerprint.of_result(cells(step))], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -109,15 +93,6 @@ def geometry_key(cells: Iterable[Any], *also: Any) -> str:
         for lengths in (cell.positions, cell.cell):
             digest.update((np.asarray(lengths).round(6) + 0.0).tobytes())  # no minus zero
     return digest.hexdigest()[:16]
-
-
-def drawing(step: str) -> str:
-    """Hash of what is written in a step's notebook (outputs do not count) and of what draws its pictures."""
-    cells = json.loads((paths.NOTEBOOKS / f"{step}.ipynb").read_text())["cells"]
-    text = json.dumps(
-        [(Path(__file__).parent / "figures.py").read_text(), *("".join(cell["source"]) for cell in cells)]
-    )
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def registry() -> dict[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ from ase.io import read, write
 from ase.optimize import BFGS
 from ase.optimize.precon import PreconLBFGS
 
-from helpers import records
+from helpers import fingerprint, records
 from helpers.potential import Potential, evaluate
 
 FORCE_TOLERANCE = 1e-5  # eV/A; phonons of the float64 models need far less than 1e-3
@@ -34,7 +34,9 @@ def relax(
     stress to zero; the height of the cell stays. Raises RuntimeError when it does not converge, or
     to a cell more than a tenth larger or smaller than that of `atoms`.
     """
-    asked = records.geometry_key([atoms], potential.checksum, hold_symmetry, relax_cell, FORCE_TOLERANCE)
+    asked = records.geometry_key(
+        [atoms], potential.checksum, hold_symmetry, relax_cell, fingerprint.of(relax)
+    )
     kept = folder and folder / f"{asked}.traj"
     if kept and kept.exists():
         return read(kept)

@@ -1,0 +1,161 @@
+"""Keys follow what is computed: words leave them as they are, and a change reaches what depends on it and nothing else."""
+
+import json
+import shutil
+from pathlib import Path
+
+import publish
+import pytest
+
+from helpers import fingerprint, parameters, paths, records
+
+
+@pytest.fixture
+def sources(tmp_path, monkeypatch) -> Path:
+    """A folder with copies of the helpers and the notebooks, of which the fingerprints are."""
+    for name, folder in (("helpers", fingerprint.HELPERS), ("notebooks", paths.NOTEBOOKS)):
+        shutil.copytree(folder, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    monkeypatch.setattr(fingerprint, "HELPERS", tmp_path / "helpers")
+    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
+    forget()
+    yield tmp_path
+    forget()
+
+
+def forget() -> None:
+    """Read the helpers anew."""
+    for function in (fingerprint.module_of, fingerprint.definition):
+        function.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def before() -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """The state of the helpers and notebooks as they are."""
+    return state()
+
+
+def state() -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Key of each step, what its notebook prints and draws, and each picture of it."""
+    forget()
+    steps = parameters.default_runs()
+    keys = {step: fingerprint.of_result(records.cells(step)) for step in steps}
+    shown = {step: fingerprint.of_notebook(records.cells(step)) for step in steps}
+    pictures = {
+        name: fingerprint.of_picture(records.cells(run.step), picture)
+        for run, picture, name in publish.pictures()
+    }
+    return keys, shown, pictures
+
+
+def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    assert before.keys() == after.keys()
+    return {name for name in before if before[name] != after[name]}
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text, f"{path.name} has no {old!r}"
+    path.write_text(text.replace(old, new, 1))
+
+
+def edit_cell(sources: Path, step: str, old: str, new: str) -> None:
+    """The same in the source of a cell."""
+    path = sources / "notebooks" / f"{step}.ipynb"
+    notebook = json.loads(path.read_text())
+    (cell,) = [cell for cell in notebook["cells"] if old in "".join(cell["source"])]
+    cell["source"] = "".join(cell["source"]).replace(old, new, 1)
+    path.write_text(json.dumps(notebook))
+
+
+def test_words_change_nothing(before, sources):
+    for module, old, new in (
+        ("localisation", "ENHANCEMENT = 5.0  #", "ENHANCEMENT = 5.0  # Another comment. #"),
+        ("phonons", '"""Spectrum on the inequivalent points', '"""Another docstring'),
+        ("phonons", "def mesh_for(n: int, mesh: int) -> int:", "def mesh_for(n, mesh):"),  # annotations
+        ("phonons", "    weights = phonon.mesh.weights / ", "    weights = (\n        phonon.mesh.weights\n    ) / "),
+        ("localisation", 'f"no atom of the {len(defect.atoms)}-atom', 'f"Not one atom of the {len(defect.atoms)}-atom'),
+        ("structures", "    site: np.ndarray", "    site: Any"),
+        ("importing", "def main(", "def another() -> None:\n    pass\n\n\ndef main("),  # no notebook calls it
+    ):  # fmt: skip
+        edit(sources / "helpers" / f"{module}.py", old, new)
+    for was, now in zip(before, state(), strict=True):
+        assert changed(was, now) == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new", "steps"),
+    [
+        ("localisation", "ENHANCEMENT = 5.0", "ENHANCEMENT = 4.0", {"05_defect", "07_comparison", "08_dilute_limit"}),
+        ("localisation", "abs(both[0] - both[1]), grid) / 2", "abs(both[0] + both[1]), grid) / 2",
+         {"03_evaluation", "05_defect", "06_radial_dos", "07_comparison", "08_dilute_limit"}),
+        ("dilute", "count: int = 24", "count: int = 25", {"08_dilute_limit"}),
+        ("dataset", "def duplicates(", "def duplicates(*, ", {"01_data"}),
+        ("potential", "from dftd3.ase import DFTD3", "from dftd3.other import DFTD3", {"03_evaluation"}),
+    ],
+    ids=["constant", "operator", "default", "called helper", "import"],
+)  # fmt: skip
+def test_a_change_reaches_the_keys_that_depend_on_it(before, sources, module, old, new, steps):
+    keys, shown, _ = before
+    edit(sources / "helpers" / f"{module}.py", old, new)
+    keys_now, shown_now, _ = state()
+    assert changed(keys, keys_now) == steps
+    assert changed(shown, shown_now) >= steps
+
+
+def test_a_picture_depends_on_what_draws_it_and_on_the_style(before, sources):
+    figures = sources / "helpers" / "figures.py"
+    keys, shown, pictures = before
+    edit(figures, "def thermal(", "def thermal(*,\n    ")
+    keys_now, shown_now, pictures_now = state()
+    assert keys_now == keys
+    assert changed(shown, shown_now) == {"04_pristine"}
+    assert changed(pictures, pictures_now) == {"thermal"} & pictures.keys()
+    edit(figures, "def parity(", "def parity(*,\n    ")
+    assert changed(pictures, state()[2]) == {"parity"}
+    edit(figures, "plt.rcParams.update(\n    {\n", "plt.rcParams.update(\n    {\n        'figure.dpi': 1,\n")
+    keys_now, shown_now, pictures_now = state()
+    assert keys_now == keys
+    assert changed(shown, shown_now) == shown.keys() and changed(pictures, pictures_now) == pictures.keys()
+
+
+def test_of_a_notebook_the_words_do_not_count_and_what_it_shows_not_for_its_result(before, sources):
+    path = sources / "notebooks" / "06_radial_dos.ipynb"
+    notebook = json.loads(path.read_text())
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            cell["source"] = "Other words."
+    path.write_text(json.dumps(notebook))
+    assert state() == before
+    edit_cell(sources, "06_radial_dos", "{share:.1%} of the states lie", "{share:.2%} of the states lie")
+    keys, shown, pictures = state()
+    assert (keys, pictures) == (before[0], before[2])
+    assert changed(before[1], shown) == {"06_radial_dos"}
+    edit_cell(sources, "06_radial_dos", "/ len(atoms),", "/ len(atoms) * 2,")
+    assert changed(before[0], state()[0]) == {"06_radial_dos"}
+
+
+def test_the_caches_depend_on_what_fills_them_alone(sources):
+    def caches() -> list[str]:
+        forget()
+        from helpers import active, hessian, potential, relaxation
+
+        return [
+            fingerprint.of(each)
+            for each in (relaxation.relax, hessian.Layers, active.differentiated, potential.evaluate)
+        ]
+
+    before = caches()
+    edit(
+        sources / "helpers" / "relaxation.py", "    before, after = ", "    # A remark.\n    before, after = "
+    )
+    edit(sources / "helpers" / "active.py", "RIDGE = 1e-6", "RIDGE = 1e-5")
+    edit(sources / "helpers" / "hessian.py", '"""', '"""Other words. ')
+    assert caches() == before
+    edit(sources / "helpers" / "relaxation.py", "FORCE_TOLERANCE = 1e-5", "FORCE_TOLERANCE = 1e-4")
+    now = caches()
+    assert now[0] != before[0] and now[1:] == before[1:]
+
+
+def test_a_picture_that_no_cell_saves_is_named(sources):
+    with pytest.raises(ValueError, match="no cell saves a picture 'nothing'"):
+        fingerprint.of_picture(records.cells("05_defect"), "nothing")
