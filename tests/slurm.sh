@@ -38,7 +38,7 @@ slurmctld -D < /dev/null > "$folder/slurmctld.log" 2>&1 &
 daemons="$daemons $!"
 slurmd -D < /dev/null > "$folder/slurmd.log" 2>&1 &
 daemons="$daemons $!"
-for _ in $(seq 100); do
+for _ in $(seq 3000); do  # five minutes
     sinfo --noheader --format=%T 2> /dev/null | grep -q idle && break
     sleep 0.1
 done

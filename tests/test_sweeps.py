@@ -215,11 +215,11 @@ def test_a_sweep_goes_on(compendium):
     assert sorted(results) == steps
     assert swept(compendium)[::2] == (0, set())
 
-    # The one key: a damaged result, a helper that only 07 uses, and a model.
+    # The one key: a damaged result, a file that only 07 reads, and a model.
     result = next(compendium.glob("results/05_defect/4x4*/result.json"))
     result.write_text("")
-    with (compendium / "src" / "helpers" / "ledger.py").open("a") as file:
-        file.write("# changed\n")
+    with (compendium / "data" / "claims.json").open("a") as file:
+        file.write("\n")
     expected = {name.split("/")[0] for name in swept(compendium)[2]}
     assert expected == {"05_defect", "06_radial_dos", "07_comparison"}
     model = compendium / "data" / "models" / "wse2-small.model"
