@@ -1,5 +1,7 @@
-"""pyproject.toml, requirements.lock and environment.yml agree."""
+"""pyproject.toml, requirements.lock and environment.yml agree; who needs no model imports quickly."""
 
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -56,3 +58,8 @@ def test_environment_points_to_the_lock():
     assert SpecifierSet(PROJECT["requires-python"]).contains(python.removeprefix("python=") + ".0")
     assert pip == "pip"
     assert packages == {"pip": ["-r requirements.lock"]}
+
+
+def test_who_reads_data_or_draws_pictures_does_not_wait_for_pytorch():
+    program = "import sys; from helpers import dataset, evaluation, figures, localisation; print('torch' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", program], text=True) == "False\n"

@@ -137,23 +137,24 @@ def test_of_a_notebook_the_words_do_not_count_and_what_it_shows_not_for_its_resu
 def test_the_caches_depend_on_what_fills_them_alone(sources):
     def caches() -> list[str]:
         forget()
-        from helpers import active, hessian, potential, relaxation
-
-        return [
-            fingerprint.of(each)
-            for each in (relaxation.relax, hessian.Layers, active.differentiated, potential.evaluate)
-        ]
+        names = ("relaxation.relax", "layers.Layers", "active.differentiated", "potential.evaluate")
+        return [fingerprint.of(name) for name in names]
 
     before = caches()
     edit(
         sources / "helpers" / "relaxation.py", "    before, after = ", "    # A remark.\n    before, after = "
     )
     edit(sources / "helpers" / "active.py", "RIDGE = 1e-6", "RIDGE = 1e-5")
-    edit(sources / "helpers" / "hessian.py", '"""', '"""Other words. ')
+    edit(sources / "helpers" / "layers.py", '"""', '"""Other words. ')
     assert caches() == before
     edit(sources / "helpers" / "relaxation.py", "FORCE_TOLERANCE = 1e-5", "FORCE_TOLERANCE = 1e-4")
     now = caches()
     assert now[0] != before[0] and now[1:] == before[1:]
+
+
+def test_what_is_not_defined_is_no_part_of_a_cache():
+    with pytest.raises(KeyError, match="helpers.relaxation defines no relaxx"):
+        fingerprint.of("relaxation.relaxx")
 
 
 def test_a_picture_that_no_cell_saves_is_named(sources):

@@ -10,7 +10,8 @@ from phonopy.structure.symmetry import Symmetry
 from tqdm import tqdm
 
 from helpers import force_constants, phonons, potential, structures
-from helpers.hessian import Hessian, Layers
+from helpers.hessian import Hessian
+from helpers.layers import Layers
 
 
 @pytest.fixture(scope="module")

@@ -4,28 +4,22 @@ The readout is all linear layers that give a MACE's energy, a few weights that i
 Fitted anew to forces, by least squares, it is trained to the end at once, so that errors depend on the labels alone.
 """
 
-import contextlib
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from ase import Atoms
 from scipy.linalg import solve
-from scipy.stats import norm
 from tqdm import tqdm
 
 from helpers import fingerprint, force_constants, records
 from helpers.potential import Potential
 
-# MACE prints a line on import about an accelerator that is not installed.
-with contextlib.redirect_stdout(io.StringIO()):
-    from mace.data import AtomicData, config_from_atoms
-    from mace.modules import LinearReadoutBlock, NonLinearReadoutBlock
-    from mace.tools.torch_geometric import Batch
-    from mace.tools.torch_tools import default_dtype
+# PyTorch and MACE are imported where they are needed, for they take seconds.
+if TYPE_CHECKING:
+    import torch
 
 RIDGE = 1e-6  # of the sum of squares of a column
 ATOMS_AT_ONCE = 150
@@ -40,8 +34,10 @@ class Slopes:
     energy: np.ndarray  # (n_weights,) eV
 
 
-def last_layers(potential: Potential) -> list[torch.nn.Module]:
+def last_layers(potential: Potential) -> list["torch.nn.Module"]:
     """The linear layers that give the energy of a model; ValueError if its readouts are not known here."""
+    from mace.modules import LinearReadoutBlock, NonLinearReadoutBlock
+
     network = getattr(potential.calculator, "models", [None])[0]
     if not hasattr(network, "scale_shift"):
         raise ValueError(f"{potential.name} is no ScaleShiftMACE: only such a model can be fitted anew here")
@@ -68,7 +64,7 @@ def slopes(potential: Potential, frames: list[Atoms], folder: Path) -> list[Slop
 
     Kept in `folder` for each geometry, model and code that computes them, and found there.
     """
-    code = fingerprint.of(differentiated)
+    code = fingerprint.of("active.differentiated")
     kept = [folder / f"{records.geometry_key([atoms], potential.checksum, code)}.npz" for atoms in frames]
     missing = {path: atoms for path, atoms in zip(kept, frames, strict=True) if not path.exists()}
     batches: list[list[Path]] = []
@@ -100,6 +96,11 @@ def write(potential: Potential, frames: dict[Path, Atoms], batches: list[list[Pa
 
 def differentiated(potential: Potential, frames: list[Atoms]) -> list[Slopes]:
     """Return the slopes of frames that are evaluated together."""
+    import torch
+    from mace.data import AtomicData, config_from_atoms
+    from mace.tools.torch_geometric import Batch
+    from mace.tools.torch_tools import default_dtype
+
     calculator, layers = potential.calculator, last_layers(potential)
     network = calculator.models[0]
     with default_dtype(torch.float64):  # in which AtomicData writes positions
@@ -229,5 +230,7 @@ def gaussian_process(
 
 def expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -> np.ndarray:
     """By how much a value of this mean and deviation is expected to exceed `best`; D. Jones, M. Schonlau, W. Welch, J. Global Optim. 13, 455 (1998)."""
+    from scipy.stats import norm
+
     score = (mean - best) / np.maximum(deviation, 1e-12)
     return (mean - best) * norm.cdf(score) + deviation * norm.pdf(score)

@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from ase import Atoms
 from scipy.optimize import minimize_scalar
 
@@ -101,6 +100,8 @@ def members(found: Potential, model: str) -> list[Potential]:
 
 def member(found: Potential, number: int, chosen: np.ndarray) -> Potential:
     """Return the model with other weights (n_weights,) of its last layers, in eV as `active.readout` gives them."""
+    import torch
+
     network, device = copy.deepcopy(found.calculator.models[0]), str(found.calculator.device)
     changed = replace(found, calculator=type(found.calculator)(models=[network], device=device))
     layers = active.last_layers(changed)

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,15 @@ SHOWING = {"display", "figures", "nglview", "pd", "print"}
 Name = tuple[str, str]  # a module of the helpers, and a definition in it; "*" stands for all
 
 
-def of(function: Callable[..., Any]) -> str:
-    """Return the fingerprint of a function or class of the helpers: 16 hexadecimal digits."""
-    return digest([], [(function.__module__.removeprefix("helpers."), function.__qualname__.split(".")[0])])
+def of(name: str) -> str:
+    """Return the fingerprint of a function or class of the helpers, like "relaxation.relax": 16 hexadecimal digits.
+
+    By its name, since importing what takes seconds to import is not needed. Raises KeyError if there is none.
+    """
+    module, name = name.split(".")
+    if name not in module_of(module).definitions:
+        raise KeyError(f"helpers.{module} defines no {name}")
+    return digest([], [(module, name)])
 
 
 def of_notebook(cells: list[str]) -> str:

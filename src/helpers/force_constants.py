@@ -8,10 +8,9 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from ase import Atoms
 from phonopy import Phonopy
 from phonopy.harmonic.force_constants import compact_fc_to_full_fc
@@ -20,8 +19,12 @@ from phonopy.structure.symmetry import Symmetry
 from tqdm import tqdm
 
 from helpers import fingerprint, records
-from helpers.hessian import Hessian, Layers, Term
+from helpers.hessian import Hessian, Term
 from helpers.potential import Potential, evaluate
+
+# PyTorch and MACE are imported where they are needed: who reads kept constants need not wait for them.
+if TYPE_CHECKING:
+    from helpers.layers import Layers
 
 SYMPREC = 1e-4  # A
 AT_ONCE = 4  # atoms a pass on a CPU: fewer repeat small steps, more fall out of the cache
@@ -96,7 +99,7 @@ def by_differences(
 def displaced_forces(phonon: Phonopy, potential: Potential, folder: Path) -> np.ndarray:
     """(n_displacements, N, 3) forces in eV/A of the displaced cells, from `folder` where they are."""
     cells = phonon.supercells_with_displacements
-    own = folder / records.geometry_key(cells, potential.checksum, fingerprint.of(evaluate))
+    own = folder / records.geometry_key(cells, potential.checksum, fingerprint.of("potential.evaluate"))
     forces = []
     for i, cell in enumerate(tqdm(cells, desc="displacements", unit="cell", disable=len(cells) < 10)):
         path = own / f"{i:04d}.npy"
@@ -114,7 +117,7 @@ def analytic(
 
     Exact to rounding for every n: what reaches round the supercell is folded into it. Without `n`
     the supercell is so large that nothing does, and phonopy's frequencies are exact at every q.
-    Raises ValueError for a model that `helpers.hessian` does not know.
+    Raises ValueError for a model that `helpers.layers` does not know.
     """
     primitive = listed(atoms)
     found = unfolded(primitive, potential, dtype=dtype, folder=folder)
@@ -146,11 +149,11 @@ def terms(atoms: Atoms, potential: Potential, *, dtype: str = "float64", folder:
     """The terms of all atoms of the periodic cell `atoms`, computed in `dtype`.
 
     Those of symmetry-inequivalent atoms are computed, and kept in `folder`/hessian as they come,
-    in a folder for each geometry, model and what helpers.hessian computes, so that an interrupted run goes on.
+    in a folder for each geometry, model and what helpers.layers computes, so that an interrupted run goes on.
     """
     symmetry = Symmetry(to_phonopy(atoms), symprec=SYMPREC)
     inequivalent = symmetry.get_independent_atoms().tolist()
-    code = fingerprint.of(Layers)
+    code = fingerprint.of("layers.Layers")
     own = folder / "hessian" / records.geometry_key([atoms], potential.checksum, code, dtype)
     paths = {atom: own / f"{atom:04d}.npz" for atom in inequivalent}
     missing = {atom: path for atom, path in paths.items() if not path.exists()}
@@ -163,7 +166,7 @@ def terms(atoms: Atoms, potential: Potential, *, dtype: str = "float64", folder:
     return with_equivalent(found, atoms, symmetry)
 
 
-def compute_terms(layers: Layers, wanted: dict[int, Path]) -> None:
+def compute_terms(layers: "Layers", wanted: dict[int, Path]) -> None:
     """Write the term of each atom of `wanted` to its path, with one process a core; on a GPU in large passes.
 
     Raises RuntimeError if a process fails; what is written by then stays.
@@ -187,6 +190,8 @@ def on_every_core(
     It writes `files` and yields how many it has just written. Raises RuntimeError if a process fails; what is
     written by then stays.
     """
+    import torch
+
     # A fork of a process that has used a GPU, or could, cannot differentiate.
     forks = sys.platform == "linux" and not torch.cuda.is_available()
     processes = min(cores(), -(-len(tasks) // at_once)) if forks else 1
@@ -218,12 +223,14 @@ def on_every_core(
             )
 
 
-def write_terms(layers: Layers, wanted: dict[int, Path]) -> Iterator[int]:
+def write_terms(layers: "Layers", wanted: dict[int, Path]) -> Iterator[int]:
     """Compute and write terms pass by pass; yields how many each pass wrote.
 
     On a GPU as many atoms a pass as half of the free memory holds, by what one took; half as many
     after memory ran out.
     """
+    import torch
+
     gpu = layers.like["device"].type == "cuda"
     waiting, at_once = list(wanted), 1 if gpu else AT_ONCE
     while waiting:
@@ -257,6 +264,8 @@ def cores() -> int:
 @contextlib.contextmanager
 def single_thread() -> Iterator[None]:
     """One thread: tensors of a few atoms are so small that several wait for each other, and there is a process a core."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -265,8 +274,12 @@ def single_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def checked_layers(potential: Potential, atoms: Atoms, dtype: str = "float64") -> Layers:
+def checked_layers(potential: Potential, atoms: Atoms, dtype: str = "float64") -> "Layers":
     """The model layer by layer in `dtype`; ValueError unless that gives, in float64, the energy and forces of the model."""
+    import torch
+
+    from helpers.layers import Layers
+
     if not hasattr(potential.calculator, "models"):
         raise ValueError(f'{potential.name} is more than a MACE model: use method = "finite_differences"')
     network = potential.calculator.models[0]
@@ -279,7 +292,7 @@ def checked_layers(potential: Potential, atoms: Atoms, dtype: str = "float64") -
     for unit, error in errors.items():
         if error > 1e-8:
             raise ValueError(
-                f"model {potential.name} has parts that helpers.hessian leaves out: without them it is "
+                f"model {potential.name} has parts that helpers.layers leaves out: without them it is "
                 f'{error:.1e} {unit} per atom from itself; use method = "finite_differences"'
             )
     if dtype == "float64":

@@ -9,22 +9,18 @@ import logging
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.mixing import LinearCombinationCalculator
 from ase.data import chemical_symbols
-from dftd3.ase import DFTD3
 
 from helpers import dataset, paths, records
 
-# MACE prints a line on import about an accelerator that is not installed.
-with contextlib.redirect_stdout(io.StringIO()):
-    from mace.calculators import MACECalculator
-    from mace.tools.scripts_utils import extract_config_mace_model
-    from mace.tools.torch_tools import default_dtype
+# PyTorch and MACE are imported where they are needed: who only evaluates, or names the type, need not wait for them.
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -63,6 +59,11 @@ def load(
     Raises FileNotFoundError when there is no such file, and ValueError when the file is not what
     it should be, when it does not know one of `elements`, or when `device` is not there.
     """
+    import torch
+
+    with contextlib.redirect_stdout(io.StringIO()):  # a line about an accelerator that is not installed
+        from mace.calculators import MACECalculator
+
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device = 'cuda': PyTorch finds no GPU here; set device = 'cpu'")
     path = paths.model_file(model)
@@ -116,8 +117,10 @@ def training_frames(potential: Potential) -> list[Atoms] | None:
     return None
 
 
-def read(content: bytes, path: Path, device: str) -> torch.nn.Module:
+def read(content: bytes, path: Path, device: str) -> "torch.nn.Module":
     """The pickled MACE module in `content` of the file `path`; ValueError if it is truncated or something else."""
+    import torch
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -133,12 +136,16 @@ def read(content: bytes, path: Path, device: str) -> torch.nn.Module:
     return network
 
 
-def in_double_precision(network: torch.nn.Module) -> torch.nn.Module:
+def in_double_precision(network: "torch.nn.Module") -> "torch.nn.Module":
     """A model of single precision built anew in double, with the weights it has, on its device.
 
     Converting it would keep its Clebsch-Gordan coefficients as rounded as its weights, and so
     rotations to 1e-7 only. A model that MACE does not describe completely is returned as it is.
     """
+    import torch
+    from mace.tools.scripts_utils import extract_config_mace_model
+    from mace.tools.torch_tools import default_dtype
+
     weight = next(network.parameters())
     if weight.dtype != torch.float32 or "error" in (config := extract_config_mace_model(network)):
         return network
@@ -182,6 +189,8 @@ def with_dispersion(potential: Potential, beyond: float = 0.0) -> Potential:
     A sharp cut would make the energy jump, so it is smoothed over 1 A.
     S. Grimme, S. Ehrlich and L. Goerigk, J. Comput. Chem. 32, 1456 (2011).
     """
+    from dftd3.ase import DFTD3
+
     parts = [potential.calculator, DFTD3(method="PBE", damping="d3bj")]
     if beyond:
         parts.append(DFTD3(method="PBE", damping="d3bj", realspace_cutoff={"disp2": beyond, "width2": 1.0}))

@@ -35,7 +35,7 @@ def relax(
     to a cell more than a tenth larger or smaller than that of `atoms`.
     """
     asked = records.geometry_key(
-        [atoms], potential.checksum, hold_symmetry, relax_cell, fingerprint.of(relax)
+        [atoms], potential.checksum, hold_symmetry, relax_cell, fingerprint.of("relaxation.relax")
     )
     kept = folder and folder / f"{asked}.traj"
     if kept and kept.exists():

@@ -1,0 +1,323 @@
+"""Second derivatives of a MACE's energy, exact to rounding, atom by atom.
+
+The features h of an atom after a layer are a function U of the features of its neighbours after the
+layer before and of the vectors to them. By the chain rule the Hessian of the energy is a sum over
+layers and atoms,
+
+    H = sum D^T [second derivatives of (dE/dh) . U] D,    D = d(arguments of U) / d(positions).
+
+The terms of an atom reach as many hops as there are layers: 55 atoms of WSe2 for two. So equivalent
+atoms have equal terms but for a rotation, a term does not know how large the cell is, and nothing is
+lost or cut where a neighbourhood wraps round it. The derivatives of U, which sees one atom and its
+neighbours, come from automatic differentiation.
+"""
+
+import contextlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from ase import Atoms
+
+from helpers.hessian import Term
+
+# MACE prints a line on import about an accelerator that is not installed.
+with contextlib.redirect_stdout(io.StringIO()):
+    from mace.data.neighborhood import get_neighborhood
+    from mace.modules import ScaleShiftMACE
+    from mace.modules.blocks import RealAgnosticInteractionBlock, RealAgnosticResidualInteractionBlock
+
+Node = tuple[int, int, int, int]  # an atom of the cell, and the lattice vectors to the cell it lies in
+
+
+@dataclass(frozen=True)
+class Derivatives:
+    """Of the features of some atoms after a layer, by the positions of all atoms that they depend on."""
+
+    nodes: list[list[Node]]  # [atom] what it depends on, itself first
+    first: torch.Tensor  # (n, 3 n_nodes, n_features), zero beyond an atom's own nodes
+    hessian: torch.Tensor | None  # (n, 3 n_nodes, 3 n_nodes) the atoms' terms up to this layer
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """Derivatives of the messages along some edges."""
+
+    sent: torch.Tensor  # (n_edges, n_sent) what the neighbours send
+    by_vector: torch.Tensor  # (n_edges, 3, n_paths) of each message
+    mixed: torch.Tensor  # (n_edges, 3, n_sent) of pull . message, by vector and by what is sent
+    curvature: torch.Tensor  # (n_edges, 3, 3) of pull . message, by the vector twice
+
+
+class Layers:
+    """A network, evaluated layer by layer in a periodic cell, and the terms of its Hessian there.
+
+    Raises ValueError for a network with interactions of another kind than these.
+    """
+
+    def __init__(self, network: torch.nn.Module, atoms: Atoms):
+        if not isinstance(network, ScaleShiftMACE) or len(getattr(network, "heads", ["only"])) != 1:
+            raise ValueError(
+                f"the second derivatives of a {type(network).__name__} are known here only for a "
+                'ScaleShiftMACE with one head: use method = "finite_differences"'
+            )
+        for interaction in network.interactions:
+            if type(interaction) not in (RealAgnosticInteractionBlock, RealAgnosticResidualInteractionBlock):
+                raise ValueError(
+                    f"the second derivatives of a {type(interaction).__name__} are not known here: "
+                    'use method = "finite_differences"'
+                )
+        self.network = network
+        self.like = {"device": network.r_max.device, "dtype": network.r_max.dtype}
+        (senders, receivers), offsets, shifts, _ = get_neighborhood(
+            atoms.positions, float(network.r_max), (True, True, True), atoms.cell.array
+        )
+        order = np.argsort(receivers, kind="stable")
+        senders, receivers = senders[order], receivers[order]
+        self.first_edge = np.searchsorted(receivers, np.arange(len(atoms) + 1))
+        self.senders = senders
+        # MACE shifts the receiver; here it is the sender that lies in another cell.
+        self.shifts = -shifts[order].astype(int)
+        self.edges = torch.as_tensor(np.array([senders, receivers]), device=self.like["device"])
+        elements = atoms.numbers[:, None] == network.atomic_numbers.cpu().numpy()
+        self.attributes = torch.tensor(elements, **self.like)
+        positions = torch.tensor(atoms.positions, **self.like, requires_grad=True)
+        offsets = torch.tensor(offsets[order], **self.like)
+        vectors = positions[self.edges[1]] - positions[self.edges[0]] + offsets
+
+        features, received, energies = [network.node_embedding(self.attributes)], [], []
+        for layer in range(len(network.interactions)):
+            sent = network.interactions[layer].linear_up(features[-1])[self.edges[0]]
+            messages = self.messages(layer, sent, vectors, self.edges)
+            summed = torch.zeros(len(atoms), messages.shape[1], **self.like)
+            summed = summed.index_add(0, self.edges[1], messages)
+            received.append(self.received(layer, summed, self.attributes))
+            features.append(self.updated(layer, received[-1], features[-1], self.attributes))
+            energies.append(self.energies(layer, features[-1]).sum())
+        interaction_energy = sum(energies)
+        constant = (
+            network.atomic_energies_fn(self.attributes).sum() + len(atoms) * network.scale_shift.shift.sum()
+        )
+        self.energy = (interaction_energy + constant).item()  # eV
+        *pulls, gradient = torch.autograd.grad(interaction_energy, [*features[1:], positions])
+        self.pulls = pulls  # [layer] (N, n_features) dE/dh
+        self.forces = -gradient.cpu().numpy()  # (N, 3) eV/A
+        self.vectors = vectors.detach()  # (n_edges, 3) A
+        self.features = [each.detach() for each in features]  # before the first layer, after each
+        self.arrived = [each.detach() for each in received]  # [layer] (N, n_channels, n_components)
+        # By layer and atom: nodes, and derivatives of the features (3 len(nodes), n_features).
+        self.known: dict[tuple[int, int], tuple[list[Node], torch.Tensor]] = {}
+
+    def edge_functions(
+        self, layer: int, vectors: torch.Tensor, edges: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Spherical harmonics of `vectors` (n_edges, 3) and the weights of the paths at their lengths."""
+        lengths = torch.linalg.norm(vectors, dim=1, keepdim=True)
+        radial, cutoff = self.network.radial_embedding(
+            lengths, self.attributes, edges, self.network.atomic_numbers
+        )
+        weights = self.network.interactions[layer].conv_tp_weights(radial)
+        return self.network.spherical_harmonics(vectors), weights if cutoff is None else weights * cutoff
+
+    def messages(
+        self, layer: int, sent: torch.Tensor, vectors: torch.Tensor, edges: torch.Tensor
+    ) -> torch.Tensor:
+        """(n_edges, n_paths), linear in what is `sent` (n_edges, n_sent)."""
+        return self.network.interactions[layer].conv_tp(sent, *self.edge_functions(layer, vectors, edges))
+
+    def received(self, layer: int, summed: torch.Tensor, attributes: torch.Tensor) -> torch.Tensor:
+        """(n, n_channels, n_components), linear in the messages' sum (n, n_paths)."""
+        interaction = self.network.interactions[layer]
+        received = interaction.linear(summed) / interaction.avg_num_neighbors
+        if isinstance(interaction, RealAgnosticInteractionBlock):
+            received = interaction.skip_tp(received, attributes)
+        return interaction.reshape(received)
+
+    def skipped(self, layer: int, features: torch.Tensor, attributes: torch.Tensor) -> torch.Tensor | float:
+        """What an atom keeps of its own features, linear in them."""
+        interaction = self.network.interactions[layer]
+        residual = isinstance(interaction, RealAgnosticResidualInteractionBlock)
+        return interaction.skip_tp(features, attributes) if residual else 0.0
+
+    def updated(
+        self, layer: int, received: torch.Tensor, features: torch.Tensor, attributes: torch.Tensor
+    ) -> torch.Tensor:
+        """(n, n_features) after the layer."""
+        product = self.network.products[layer]
+        contracted = product.symmetric_contractions(received, attributes)
+        return product.linear(contracted) + self.skipped(layer, features, attributes)
+
+    def energies(self, layer: int, features: torch.Tensor) -> torch.Tensor:
+        """(n,) eV, what is read from the features after the layer."""
+        readouts = self.network.readouts
+        skipped = len(self.network.interactions) - len(readouts)  # layers that nothing is read from
+        if layer < skipped:
+            return features.new_zeros(len(features))
+        heads = torch.zeros(len(features), dtype=torch.int64, device=features.device)
+        return self.network.scale_shift.scale * readouts[layer - skipped](features, heads)[:, 0]
+
+    def terms(self, atoms: Sequence[int]) -> list[Term]:
+        """For each of `atoms` all terms that come with it, added up. In one pass: memory grows with their number."""
+        found = self.differentiated(len(self.network.interactions) - 1, list(atoms), with_terms=True)
+        made = []
+        for nodes, hessian in zip(found.nodes, found.hessian, strict=True):
+            size, each = len(nodes), np.array(nodes)
+            blocks = hessian.unflatten(0, (-1, 3)).unflatten(2, (-1, 3)).transpose(1, 2)[:size, :size]
+            made.append(Term(each[:, 0], each[:, 1:], blocks.cpu().double().numpy()))
+        return made
+
+    def remembered(self, layer: int, atoms: list[int]) -> list[tuple[list[Node], torch.Tensor]]:
+        """Nodes, and derivatives of the features after the layer, of each atom: computed once."""
+        unknown = [atom for atom in dict.fromkeys(atoms) if (layer, atom) not in self.known]
+        if unknown:
+            found = self.differentiated(layer, unknown, with_terms=False)
+            for atom, nodes, first in zip(unknown, found.nodes, found.first, strict=True):
+                self.known[layer, atom] = nodes, first[: 3 * len(nodes)].clone()
+        return [self.known[layer, atom] for atom in atoms]
+
+    def differentiated(self, layer: int, atoms: list[int], *, with_terms: bool) -> Derivatives:
+        """Derivatives of the atoms' features after the layer, and their terms up to there."""
+        device = self.like["device"]
+        before = self.differentiated(layer - 1, atoms, with_terms=with_terms) if layer else None
+        index = [
+            {node: i for i, node in enumerate(nodes)}
+            for nodes in (before.nodes if before else [[(atom, 0, 0, 0)] for atom in atoms])
+        ]
+        # Of each edge: which of the atoms receives; the place of each node that its sender depends on.
+        own = np.concatenate([np.arange(*self.first_edge[atom : atom + 2]) for atom in atoms])
+        receiver = np.repeat(np.arange(len(atoms)), np.diff(self.first_edge)[atoms])
+        senders = self.senders[own].tolist()
+        outer = self.remembered(layer - 1, senders) if layer else None
+        places = []
+        for edge, (i, shift) in enumerate(zip(receiver, self.shifts[own].tolist(), strict=True)):
+            nodes = outer[edge][0] if layer else [(senders[edge], 0, 0, 0)]
+            moved = ((a, x + shift[0], y + shift[1], z + shift[2]) for a, x, y, z in nodes)
+            places.append([index[i].setdefault(node, len(index[i])) for node in moved])
+        size = max(len(each) for each in index)
+        receiver = torch.from_numpy(receiver).to(device)
+        neighbour = torch.tensor([each[0] for each in places], device=device)
+
+        edges = torch.from_numpy(own).to(device)
+        arrivals = self.arrivals(layer, torch.tensor(atoms, device=device), edges, receiver)
+        n_paths = arrivals.by_vector.shape[2]
+        direct = torch.zeros(len(atoms) * size, 3, n_paths, **self.like)
+        direct.index_add_(0, receiver * size, arrivals.by_vector)
+        direct.index_add_(0, receiver * size + neighbour, -arrivals.by_vector)
+        summed = direct.view(-1, n_paths)
+        if layer:
+            # The neighbours' features move too; each derivative is sent on like the features themselves.
+            interaction = self.network.interactions[layer]
+            sent = interaction.linear_up(torch.cat([first for _, first in outer]))
+            counts = torch.tensor([3 * len(each) for each in places], device=device)
+            columns = torch.tensor([3 * i + axis for each in places for i in each for axis in range(3)])
+            columns = columns.to(device)
+            harmonics, weights = self.edge_functions(layer, self.vectors[edges], self.edges[:, edges])
+            repeated = [each.repeat_interleave(counts, dim=0) for each in (harmonics, weights)]
+            rows = receiver.repeat_interleave(counts) * 3 * size + columns
+            summed.index_add_(0, rows, interaction.conv_tp(sent, *repeated))
+        attributes = self.attributes[atoms].repeat_interleave(3 * size, dim=0)
+        received = self.received(layer, summed, attributes)
+        received = received.unflatten(0, (len(atoms), -1))
+        slopes, curvatures = self.contracted(layer, atoms, with_curvatures=with_terms)
+        by_irrep = [torch.einsum("adkm,amkc->adkc", received, each).flatten(2) for each in slopes]
+        first = self.network.products[layer].linear(torch.cat(by_irrep, dim=2))
+        if before:
+            kept = torch.zeros(*first.shape[:2], before.first.shape[2], **self.like)
+            kept[:, : before.first.shape[1]] = before.first
+            skipped = self.skipped(layer, kept.flatten(0, 1), attributes)
+            first = first + (skipped.view_as(first) if torch.is_tensor(skipped) else skipped)
+        nodes = [list(each) for each in index]
+        if not with_terms:
+            return Derivatives(nodes, first, None)
+
+        pulled = torch.einsum("adkm,amkn->adkn", received, curvatures)
+        hessian = received.flatten(2) @ pulled.flatten(2).mT + first @ self.bent(layer, atoms, first).mT
+        if before:
+            inner = before.first.shape[1]
+            hessian[:, :inner, :inner] += before.hessian
+        blocks = hessian.view(len(atoms), size, 3, size, 3).transpose(2, 3)
+        centre = torch.zeros_like(neighbour)
+        for one, other, sign in (
+            (centre, centre, 1), (centre, neighbour, -1), (neighbour, centre, -1), (neighbour, neighbour, 1),
+        ):  # fmt: skip
+            # The vector is the atom's position less its neighbour's.
+            blocks.index_put_((receiver, one, other), sign * arrivals.curvature, accumulate=True)
+        if layer:
+            crossed = (arrivals.mixed.repeat_interleave(counts, dim=0) @ sent[:, :, None])[:, :, 0]
+            mixed = torch.zeros(len(atoms), size, 3 * size, 3, **self.like)
+            atom, end = (each.repeat_interleave(counts) for each in (receiver, neighbour))
+            mixed.index_put_((atom, torch.zeros_like(end), columns), crossed, accumulate=True)
+            mixed.index_put_((atom, end, columns), -crossed, accumulate=True)
+            mixed = mixed.transpose(2, 3).reshape(hessian.shape)
+            hessian += mixed + mixed.mT
+        return Derivatives(nodes, first, hessian)
+
+    def arrivals(
+        self, layer: int, atoms: torch.Tensor, edges: torch.Tensor, receiver: torch.Tensor
+    ) -> Arrivals:
+        """Derivatives of the messages along `edges` to `atoms[receiver]`, from three passes back through a pass back."""
+        pull = self.pull_on_messages(layer, atoms)[receiver]
+        sent = self.network.interactions[layer].linear_up(self.features[layer][self.edges[0, edges]])
+        vectors = self.vectors[edges]
+        for each in (leaves := (pull, sent, vectors)):
+            each.requires_grad_(True)
+        messages = self.messages(layer, sent, vectors, self.edges[:, edges])
+        (along,) = torch.autograd.grad((messages * pull).sum(), vectors, create_graph=True)
+        # Edges do not know of each other: one pass for all of them.
+        passes = [torch.autograd.grad(each.sum(), leaves, retain_graph=True) for each in along.unbind(1)]
+        by_vector, mixed, curvature = (torch.stack(each, dim=1) for each in zip(*passes, strict=True))
+        return Arrivals(sent.detach(), by_vector, mixed, curvature)
+
+    def pull_on_messages(self, layer: int, atoms: torch.Tensor) -> torch.Tensor:
+        """(len(atoms), n_paths) derivatives of the energy by the sums of the messages to `atoms`."""
+        attributes = self.attributes[atoms]
+        arrived = self.arrived[layer][atoms].requires_grad_(True)
+        new = self.updated(layer, arrived, self.features[layer][atoms], attributes)
+        (pull,) = torch.autograd.grad(new, arrived, self.pulls[layer][atoms])
+        n_paths = self.network.interactions[layer].conv_tp.irreps_out.dim
+        summed = torch.zeros(len(atoms), n_paths, **self.like, requires_grad=True)
+        return torch.autograd.grad(self.received(layer, summed, attributes), summed, pull)[0]
+
+    def contracted(
+        self, layer: int, atoms: list[int], *, with_curvatures: bool
+    ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
+        """Derivatives of the products of what arrived at `atoms`: first, and second pulled by dE/dh.
+
+        A channel's products are of that channel alone, so that one copy of an atom for each of the
+        `m` components shows all: [irrep] (n, m, n_channels, dimension) and (n, m, n_channels, m).
+        """
+        product = self.network.products[layer]
+        zero = torch.zeros(len(atoms), product.linear.irreps_in.dim, **self.like, requires_grad=True)
+        (pull,) = torch.autograd.grad(product.linear(zero), zero, self.pulls[layer][atoms])
+        arrived = self.arrived[layer][atoms]
+        m = arrived.shape[2]
+        copies = arrived.repeat_interleave(m, dim=0).requires_grad_(True)
+        pulls = pull.repeat_interleave(m, dim=0).requires_grad_(True)
+        attributes = self.attributes[atoms].repeat_interleave(m, dim=0)
+        contracted = product.symmetric_contractions(copies, attributes)
+        (slope,) = torch.autograd.grad(contracted, copies, pulls, create_graph=True)
+        total = torch.einsum("amkm->", slope.unflatten(0, (len(atoms), m)))
+        if with_curvatures:
+            first, curvatures = torch.autograd.grad(total, (pulls, copies))
+            curvatures = curvatures.unflatten(0, (len(atoms), m))
+        else:
+            (first,), curvatures = torch.autograd.grad(total, pulls), None
+        irreps = product.linear.irreps_in
+        parts = zip(irreps, first.split([each.dim for each in irreps], dim=1), strict=True)
+        return [part.view(len(atoms), m, each.mul, each.ir.dim) for each, part in parts], curvatures
+
+    def bent(self, layer: int, atoms: list[int], first: torch.Tensor) -> torch.Tensor:
+        """`first` (n, rows, n_features) times the second derivatives of the energy read after the layer."""
+        copies = self.features[layer + 1][atoms].repeat_interleave(first.shape[1], dim=0).requires_grad_(True)
+        (slope,) = torch.autograd.grad(
+            self.energies(layer, copies).sum(),
+            copies,
+            create_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        if not slope.requires_grad:  # read linearly, or not at all
+            return torch.zeros_like(first)
+        return torch.autograd.grad((slope * first.flatten(0, 1)).sum(), copies)[0].view_as(first)
