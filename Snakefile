@@ -33,6 +33,7 @@ RUNS = {(run.step, run.tag): run for run in chosen}
 STEPS = sorted({step for step, _ in RUNS})
 RESULTS = Path(os.path.relpath(paths.RESULTS, paths.ROOT))
 REPORT = RESULTS / "report"
+AWAITED = {run.step for run in parameters.Comparison().needed}
 CELLS = RESULTS / "logs" / "cells.done"  # the larger cells of 07 are relaxed
 
 
@@ -141,8 +142,8 @@ for step in STEPS:
             key=of(step, lambda run: run.key),
             notebook=fingerprint.of_notebook(records.cells(step)),
         threads: of(step, sweeps.threads) if SWEEP else 1
-        # The vacancy's bands are what most look at first.
-        priority: 50 if step == "05_defect" else 0
+        # The vacancy's bands are what most look at first; then comes what 07, and so 08, wait for.
+        priority: 60 if step == "05_defect" else 50 if step in AWAITED else 0
         resources:
             label=of(step, label),
             arguments=of(step, arguments),

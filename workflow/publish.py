@@ -309,6 +309,11 @@ def publish_numbers(runs: dict[str, parameters.Run]) -> None:
 
 
 def main() -> None:
+    import check_stale  # here, for it imports this module
+
+    if not check_stale.stale():
+        print("nothing is stale")
+        return
     runs, several = parameters.default_runs(), committee_runs()
     published = {"notebooks": {}, "committee": {}, **json.loads(RECORD.read_text())}
     stale = [step for step, run in runs.items() if stale_notebook(published["notebooks"].get(step, {}), run)]
