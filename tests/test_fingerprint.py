@@ -112,7 +112,7 @@ def test_a_picture_depends_on_what_draws_it_and_on_the_style(before, sources):
     assert changed(pictures, pictures_now) == {"thermal"} & pictures.keys()
     edit(figures, "def parity(", "def parity(*,\n    ")
     assert changed(pictures, state()[2]) == {"parity"}
-    edit(figures, "plt.rcParams.update(\n    {\n", "plt.rcParams.update(\n    {\n        'figure.dpi': 1,\n")
+    edit(figures, '"figure.dpi": 110', '"figure.dpi": 111')
     keys_now, shown_now, pictures_now = state()
     assert keys_now == keys
     assert changed(shown, shown_now) == shown.keys() and changed(pictures, pictures_now) == pictures.keys()

@@ -5,6 +5,7 @@ import dataclasses
 import json
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import spglib
@@ -18,7 +19,17 @@ from phonopy.harmonic.force_constants import compact_fc_to_full_fc
 from phonopy.physical_units import get_physical_units
 from scipy.spatial.transform import Rotation
 
-from helpers import dataset, force_constants, localisation, paths, phonons, potential, relaxation, structures
+from helpers import (
+    dataset,
+    figures,
+    force_constants,
+    localisation,
+    paths,
+    phonons,
+    potential,
+    relaxation,
+    structures,
+)
 
 LITERATURE = json.loads((paths.DATA / "literature.json").read_text())["WSe2"]
 
@@ -586,3 +597,10 @@ def test_dispersion_is_grimmes_and_fades_with_the_cut(mace, primitive):
     assert energies[0] == pytest.approx(expected, rel=1e-6)
     assert all(lower < upper < 0 for lower, upper in zip(energies, energies[1:], strict=False))
     assert len({potential.with_dispersion(mace, cut).checksum for cut in cuts} | {mace.checksum}) == 5
+
+
+def test_pictures_keep_their_style_whatever_else_sets_one():
+    plt.rcParams["font.size"] = 8  # as MACE does when it is imported
+    figure, _ = figures.new()
+    assert plt.rcParams["font.size"] == figures.STYLE["font.size"] == 9
+    plt.close(figure)

@@ -25,24 +25,23 @@ from helpers.structures import Defect
 BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE = (
     "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7",
 )  # fmt: skip
-plt.rcParams.update(
-    {
-        "figure.constrained_layout.use": True,
-        "figure.dpi": 110,
-        "savefig.dpi": 200,
-        "font.size": 9,
-        "axes.labelsize": 9,
-        "legend.fontsize": 8,
-        "legend.frameon": False,
-        "lines.linewidth": 1.2,
-        "axes.spines.top": False,
-        "pdf.fonttype": 42,
-    }
-)
+STYLE = {
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 110,
+    "savefig.dpi": 200,
+    "font.size": 9,
+    "axes.labelsize": 9,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.2,
+    "axes.spines.top": False,
+    "pdf.fonttype": 42,
+}
 
 
 def new(width: float = 6.3, height: float = 3.6, **subplots: Any) -> tuple[Figure, Any]:
     """A figure of `width` x `height` inches in the compendium's style, and its axes."""
+    plt.rcParams.update(STYLE)  # each time, for MACE sets a font size of its own when it is imported
     return plt.subplots(figsize=(width, height), **subplots)
 
 
