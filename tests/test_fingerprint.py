@@ -152,6 +152,24 @@ def test_the_caches_depend_on_what_fills_them_alone(sources):
     assert now[0] != before[0] and now[1:] == before[1:]
 
 
+@pytest.mark.parametrize(
+    ("body", "depends"),
+    [
+        ("def f(x):\n    return two.g(x)", True),
+        ("def f(x):\n    return [two for two in x] + [two.g(x)]", True),  # of the comprehension alone
+        ("def f(two):\n    return two.g(1)", False),
+    ],
+    ids=["module", "variable of a comprehension", "argument"],
+)
+def test_what_hides_a_module_does_so_in_its_own_place_alone(sources, body, depends):
+    (sources / "helpers" / "one.py").write_text(f"from helpers import two\n\n\n{body}\n")
+    (sources / "helpers" / "two.py").write_text("def g(x):\n    return x + 1\n")
+    before = fingerprint.of("one.f")
+    edit(sources / "helpers" / "two.py", "x + 1", "x + 2")
+    forget()
+    assert (fingerprint.of("one.f") != before) == depends
+
+
 def test_what_is_not_defined_is_no_part_of_a_cache():
     with pytest.raises(KeyError, match="helpers.relaxation defines no relaxx"):
         fingerprint.of("relaxation.relaxx")

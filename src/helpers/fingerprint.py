@@ -117,12 +117,8 @@ class Module:
     definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
     imported: set[str] = field(default_factory=set)  # of these, what comes from other packages
     helpers: dict[str, str] = field(default_factory=dict)  # name here -> module of the helpers
-    links: dict[str, Name] = field(
-        default_factory=dict
-    )  # name here -> definition in another module of the helpers
-    always: list[ast.stmt] = field(
-        default_factory=list
-    )  # statements that name nothing and take effect on import
+    links: dict[str, Name] = field(default_factory=dict)  # name here -> definition in another of them
+    always: list[ast.stmt] = field(default_factory=list)  # what names nothing and takes effect on import
 
     @classmethod
     def of(cls, tree: ast.Module) -> "Module":
@@ -193,15 +189,8 @@ def references(statement: ast.AST, known: Module, module: str) -> Iterator[Name]
             if isinstance(each, ast.Import | ast.ImportFrom):
                 inner.add_import(each)
         helpers, links = helpers | inner.helpers, links | inner.links
-    if isinstance(
-        statement, ast.FunctionDef
-    ):  # its arguments and variables hide what the module calls by the same names
-        local = {each.arg for each in ast.walk(statement) if isinstance(each, ast.arg)}
-        local |= {
-            each.id
-            for each in ast.walk(statement)
-            if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)
-        }
+    if isinstance(statement, ast.FunctionDef):
+        local = own_names(statement)
     of_modules = set()
     for each in ast.walk(statement):  # an attribute comes before the name that it belongs to
         if isinstance(each, ast.Attribute) and isinstance(each.value, ast.Name) and each.value.id in helpers:
@@ -215,6 +204,24 @@ def references(statement: ast.AST, known: Module, module: str) -> Iterator[Name]
                 yield links[each.id]
             elif each.id in known.definitions:
                 yield module, each.id
+
+
+def own_names(function: ast.FunctionDef) -> set[str]:
+    """Return the arguments and variables of a function, which hide what its module calls by the same names.
+
+    Those of functions and comprehensions within it hide nothing outside these.
+    """
+    arguments = function.args
+    found = {each.arg for each in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+    found |= {each.arg for each in (arguments.vararg, arguments.kwarg) if each}
+    waiting: list[ast.AST] = list(function.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        if not isinstance(node, ast.FunctionDef | ast.Lambda | ast.comprehension):
+            waiting += ast.iter_child_nodes(node)
+    return found
 
 
 def root(node: ast.AST) -> str:
