@@ -33,7 +33,8 @@ RUNS = {(run.step, run.tag): run for run in chosen}
 STEPS = sorted({step for step, _ in RUNS})
 RESULTS = Path(os.path.relpath(paths.RESULTS, paths.ROOT))
 REPORT = RESULTS / "report"
-AWAITED = {run.step for run in parameters.Comparison().needed}
+COMPARISON = parameters.Comparison()
+AWAITED = {run.step for run in COMPARISON.needed}
 CELLS = RESULTS / "logs" / "cells.done"  # the larger cells of 07 are relaxed
 
 
@@ -130,7 +131,7 @@ for step in STEPS:
             step
         input:
             of(step, before),
-            [] if SWEEP or step != "07_comparison" else CELLS,
+            [] if SWEEP or step != COMPARISON.step else CELLS,
             # `ancient`: not the file's time decides, but what it computes and shows, see params.
             notebook=ancient(f"notebooks/{step}.ipynb"),
         output:
@@ -167,7 +168,7 @@ if not SWEEP:
             RESULTS / "logs" / "cells.txt",
         priority: 100  # what takes longest begins first
         params:
-            key=RUNS["07_comparison", next(tag for step, tag in RUNS if step == "07_comparison")].key,
+            key=COMPARISON.key,
         resources:
             label="larger cells of 07",
         shell:

@@ -24,8 +24,8 @@ def sources(tmp_path, monkeypatch) -> Path:
 
 def forget() -> None:
     """Read the helpers anew."""
-    for function in (fingerprint.module_of, fingerprint.definition):
-        function.cache_clear()
+    for name in ("module_of", "definition", "of_result", "of_notebook"):
+        getattr(fingerprint, name).cache_clear()
 
 
 @pytest.fixture(scope="module")

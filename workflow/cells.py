@@ -8,7 +8,7 @@ from pathlib import Path
 
 from helpers import localisation, parameters, potential, records
 
-run = parameters.default_runs()["07_comparison"]
+run = parameters.Comparison()
 mace = potential.load(run.model)
 for n in run.supercells[1:]:
     localisation.defective_sheet(run.cell(n), mace)

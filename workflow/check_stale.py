@@ -14,7 +14,7 @@ from helpers import parameters, paths
 def stale() -> list[str]:
     """A line for each thing that is stale: what it is, and why."""
     runs, several = parameters.default_runs(), publish.committee_runs()
-    published = {"committee": {}, **json.loads(publish.RECORD.read_text())}
+    published = json.loads(publish.RECORD.read_text())
     found = [
         f"notebooks/{step}.ipynb: {why}"
         for step, run in runs.items()

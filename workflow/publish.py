@@ -8,8 +8,6 @@ import hashlib
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -208,16 +206,6 @@ def with_outputs(step: str, executed: Path) -> nbformat.NotebookNode:
     return notebook
 
 
-def execute(run: parameters.Run, *given: str) -> None:
-    """Execute a run's notebook with the options `given` into its folder in results/."""
-    run.folder.mkdir(parents=True, exist_ok=True)
-    subprocess.run(
-        [sys.executable, "-m", "papermill", "-k", "python3", "--no-progress-bar", *given,
-         paths.NOTEBOOKS / f"{run.step}.ipynb", run.folder / "notebook.ipynb"],
-        check=True,
-    )  # fmt: skip
-
-
 def stale_notebook(origin: dict[str, str], run: parameters.Run) -> str | None:
     """Return why the committed notebook of a run is not the one that `origin` names and the run makes; None if it is."""
     if why := since(origin, run):
@@ -315,17 +303,17 @@ def main() -> None:
         print("nothing is stale")
         return
     runs, several = parameters.default_runs(), committee_runs()
-    published = {"notebooks": {}, "committee": {}, **json.loads(RECORD.read_text())}
+    published = json.loads(RECORD.read_text())
     stale = [step for step, run in runs.items() if stale_notebook(published["notebooks"].get(step, {}), run)]
     for step, run in runs.items():
         # What is published names a revision that exists.
         if step in stale and str(result(run)["revision"]).endswith("-dirty"):
             print(f"notebooks/{step}.ipynb, once more: it was run before its code was committed", flush=True)
-            execute(run)
+            records.execute(run, {})
     for step, run in several.items():
         if records.load(run) is None or since(published["committee"].get(step, {}), run, "committee"):
             print(f"figures/{COMMITTEE[step]}", flush=True)
-            execute(run, "-p", "committee", "True")
+            records.execute(run, {"committee": True})
     for step in stale:
         print(f"notebooks/{step}.ipynb", flush=True)
         notebook = with_outputs(step, runs[step].folder / "notebook.ipynb")

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,24 +35,24 @@ def of(name: str) -> str:
     return digest([], [(module, name)])
 
 
-def of_notebook(cells: list[str]) -> str:
+@functools.cache
+def of_notebook(cells: tuple[str, ...]) -> str:
     """Return the fingerprint of what the code `cells` of a notebook print and draw."""
-    return of_statements(imports(tuple(cells))[1], cells)
+    return of_statements(imports(cells)[1], cells)
 
 
-def of_result(cells: list[str]) -> str:
+@functools.cache  # a run's key is asked for by every run that needs it
+def of_result(cells: tuple[str, ...]) -> str:
     """Return the fingerprint of what the code `cells` of a notebook compute, without what they print and draw."""
     return of_statements(Computing().visit(parsed(cells)), cells)
 
 
-def of_picture(cells: list[str], name: str) -> str:
+def of_picture(cells: tuple[str, ...], name: str) -> str:
     """Return the fingerprint of how the code `cells` of a notebook draw the picture that they save as `name`.
 
     Raises ValueError if no cell saves such a picture.
     """
-    statements = [
-        each for each in ast.walk(imports(tuple(cells))[1]) if isinstance(each, ast.Assign | ast.Expr)
-    ]
+    statements = [each for each in ast.walk(imports(cells)[1]) if isinstance(each, ast.Assign | ast.Expr)]
     statements.sort(key=lambda each: each.lineno)
     drawing = {}  # variable -> the statement that drew into it last
     for statement in statements:
@@ -69,9 +69,9 @@ def of_picture(cells: list[str], name: str) -> str:
     raise ValueError(f"no cell saves a picture {name!r}")
 
 
-def of_statements(tree: ast.Module, cells: list[str]) -> str:
+def of_statements(tree: ast.Module, cells: tuple[str, ...]) -> str:
     """Return the fingerprint of some of the statements of a notebook, which share the imports of all its `cells`."""
-    known, _ = imports(tuple(cells))
+    known, _ = imports(cells)
     body = [each for each in tree.body if not isinstance(each, ast.Import | ast.ImportFrom)]
     referred = [name for each in body for name in references(each, known, "notebook")]
     own = {name for module, name in referred if module == "notebook" and name in known.imported}
@@ -175,7 +175,7 @@ def imports(cells: tuple[str, ...]) -> tuple[Module, ast.Module]:
     return Module.of(tree), tree
 
 
-def parsed(cells: Iterable[str]) -> ast.Module:
+def parsed(cells: tuple[str, ...]) -> ast.Module:
     """Return the tree of the code of a notebook, bare."""
     return Bare().visit(ast.parse("\n".join(cells)))
 

@@ -62,14 +62,14 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **found}
 
 
-def cells(step: str) -> list[str]:
+def cells(step: str) -> tuple[str, ...]:
     """Return the source of each code cell of a step's notebook but the one with the parameters."""
     notebook = json.loads((paths.NOTEBOOKS / f"{step}.ipynb").read_text())
-    return [
+    return tuple(
         "".join(cell["source"])
         for cell in notebook["cells"]
         if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", [])
-    ]
+    )
 
 
 def key(step: str, parameters: dict[str, Any], inputs: dict[str, str]) -> str:
@@ -139,16 +139,21 @@ def load(run: Any) -> dict[str, Any] | None:
     return record["results"] if valid else None
 
 
+def execute(run: Any, given: dict[str, Any]) -> None:
+    """Execute the notebook of a run, with the parameters `given`, into the run's folder."""
+    import papermill  # here, for it takes a second and most who need records do not need it
+
+    run.folder.mkdir(parents=True, exist_ok=True)
+    papermill.execute_notebook(
+        paths.NOTEBOOKS / f"{run.step}.ipynb", run.folder / "notebook.ipynb",
+        parameters=given, kernel_name="python3", progress_bar=False,
+    )  # fmt: skip
+
+
 def obtain(run: Any) -> dict[str, Any]:
     """`results` of the run; where there are none that are valid, its notebook is executed first."""
     if load(run) is None:
-        import papermill  # here, for it takes a second and most who need records do not need it
-
-        run.folder.mkdir(parents=True, exist_ok=True)
-        papermill.execute_notebook(
-            paths.NOTEBOOKS / f"{run.step}.ipynb", run.folder / "notebook.ipynb",
-            parameters=run.model_dump(), kernel_name="python3", progress_bar=False,
-        )  # fmt: skip
+        execute(run, run.model_dump())
     found = load(run)
     if found is None:
         raise RuntimeError(f"{run.step} was run, but code or data changed meanwhile: run again")
