@@ -35,7 +35,8 @@ RESULTS = Path(os.path.relpath(paths.RESULTS, paths.ROOT))
 REPORT = RESULTS / "report"
 COMPARISON = parameters.Comparison()
 AWAITED = {run.step for run in COMPARISON.needed}
-CELLS = RESULTS / "logs" / "cells.done"  # the larger cells of 07 are relaxed
+CELLS = RESULTS / "logs" / "cells.done"  # the larger cells of 07 and 08 are relaxed
+LARGE = (COMPARISON.step, parameters.Dilute.step)
 
 
 def name(run):
@@ -131,7 +132,7 @@ for step in STEPS:
             step
         input:
             of(step, before),
-            [] if SWEEP or step != COMPARISON.step else CELLS,
+            CELLS if not SWEEP and step in LARGE else [],
             # `ancient`: not the file's time decides, but what it computes and shows, see params.
             notebook=ancient(f"notebooks/{step}.ipynb"),
         output:
@@ -143,8 +144,8 @@ for step in STEPS:
             key=of(step, lambda run: run.key),
             notebook=fingerprint.of_notebook(records.cells(step)),
         threads: of(step, sweeps.threads) if SWEEP else 1
-        # The vacancy's bands are what most look at first; then comes what 07, and so 08, wait for.
-        priority: 60 if step == "05_defect" else 50 if step in AWAITED else 0
+        # The vacancy's bands are what most look at first; then comes what takes longest, and what 07 waits for.
+        priority: 60 if step == "05_defect" else 55 if step in LARGE else 50 if step in AWAITED else 0
         resources:
             label=of(step, label),
             arguments=of(step, arguments),
@@ -170,7 +171,7 @@ if not SWEEP:
         params:
             key=COMPARISON.key,
         resources:
-            label="larger cells of 07",
+            label="larger cells of 07 and 08",
         shell:
             logged("{sys.executable:q} workflow/cells.py {output:q}")
 

@@ -5,7 +5,7 @@ import pytest
 from ase import Atoms
 from scipy.sparse import bsr_array
 
-from helpers import dilute, force_constants, localisation, parameters, phonons, potential, tmatrix
+from helpers import dilute, force_constants, localisation, parameters, phonons, potential, relaxation, tmatrix
 from helpers.dilute import Cell, Embedded, Perfect
 
 N, RADIUS = 8, 12.0  # of the relaxed cell that is embedded; A
@@ -217,20 +217,64 @@ def test_a_light_atom_in_a_chain_has_the_bound_state_of_the_textbook(light_atom)
     assert share == pytest.approx(1 / (1 + 2 * ratio / (1 - (3 / 7) ** 2)), abs=1e-9)
     assert atoms == pytest.approx(1 / (share**2 * (1 + 2 * ratio**2 / (1 - (3 / 7) ** 4))), rel=1e-9)
     isolated = tmatrix.Isolated(embedded, 2000)
+    (state,) = isolated.bound_states()
+    assert state.frequency_THz == pytest.approx(expected, abs=1e-4)
+    assert state.from_band_THz == pytest.approx(expected - 5, abs=1e-4)
     frequencies = np.arange(0.1, 6.5, 0.01)
     response = isolated.response(frequencies, 0.02, {"light": np.eye(9)[:1]})
-    (bound,) = [
-        each
-        for each in isolated.resonances(response, {"light": np.array([0])}, least=5.0)
-        if each.frequency_THz > 5
-    ]
-    assert bound.frequency_THz == pytest.approx(expected, abs=0.01)
-    assert bound.width_THz < 0.01
+    found, _ = isolated.resonances(response, {"light": np.array([0])}, least=5.0)
+    (bound,) = [each for each in found if each.frequency_THz > 5]
+    assert bound.frequency_THz == pytest.approx(expected, abs=1e-4)
+    assert bound.width_THz < 1e-6
     # On the three sites alone.
     assert bound.weights["light"] == pytest.approx(1 / (1 + 2 * ratio), abs=1e-3)
     # It left the band, which lost one state.
     between = (frequencies > 5.2) & (frequencies < 5.25)
     assert response.change["A"][between] == pytest.approx(-1, abs=0.1)
+
+
+@pytest.mark.parametrize("coupling", [0.1, 0.2])
+def test_an_atom_that_a_chain_hardly_holds_has_the_resonance_of_its_exact_pole(light_atom, coupling):
+    """Of the chain D = 2 s, -s with couplings of one atom times kappa: z = 2 s - 2 i kappa^2 s / sqrt(1 - 2 kappa^2).
+
+    The pole of 1 / (z - 2 s - 2 (kappa s)^2 g), g the Green's function at the end of half a chain, g = 1 / (z - 2 s - s^2 g).
+    """
+    chain = light_atom[0].perfect
+    spring = -chain.blocks[0, 0, 0]
+    change = np.zeros((3, 3, 3, 3))
+    for neighbour in (1, 2):
+        change[0, 0, neighbour, 0] = change[neighbour, 0, 0, 0] = (1 - coupling) * spring
+    matrix = bsr_array(change.reshape(9, 9), blocksize=(3, 3))
+    isolated = tmatrix.Isolated(Embedded(chain, light_atom[0].sites, matrix, vacant=False), 2000)
+    response = isolated.response(np.arange(2.5, 4.5, 0.03), 0.05, {})
+    ((found,), without) = isolated.resonances(response, {"it": np.array([0])}, least=1.0)
+    expected = np.sqrt(2 * spring - 2j * coupling**2 * spring / np.sqrt(1 - 2 * coupling**2))
+    assert found.frequency_THz == pytest.approx(expected.real, abs=1e-4) and without == 0
+    assert found.width_THz == pytest.approx(-2 * expected.imag, rel=1e-3)
+    assert found.error_THz < 1e-3 * found.width_THz
+
+
+def test_a_weak_change_scatters_acoustic_phonons_as_the_golden_rule_says(embedded):
+    """Full width |<e|V|e>|^2 x pi x local DOS / (2 w^2), for a change V of one coordinate of one Se."""
+    change, strength = np.zeros((len(embedded.sites), 3, len(embedded.sites), 3)), 1e-3
+    change[0, 2, 0, 2] = strength
+    size = 3 * len(embedded.sites)
+    weak = Embedded(
+        embedded.perfect, embedded.sites, bsr_array(change.reshape(size, size), blocksize=(3, 3)), vacant=False
+    )
+    at = np.array([0.3, 0.5, 20.0])  # THz; further up ZA is no longer a motion along z alone
+    widths = tmatrix.Isolated(weak, 192).acoustic_widths(at)
+    assert np.isnan(widths[2]).all()
+    vectors = np.eye(size)[None, 2]
+    cell = Cell(weak, (100, 100))
+    frequencies, weights = dilute.states(cell.moments(cell.spread(vectors), 3072), cell.range)
+    local = phonons.Spectrum(np.zeros((1, 3)), np.ones(1), frequencies[None], {"z": weights})
+    density = phonons.density_of_states(local, at[:2], 0.1, "z")
+    masses = embedded.perfect.primitive.get_masses()
+    # ZA moves all atoms along z alike.
+    share = masses[embedded.sites[0, 2]] / masses.sum()
+    golden = share * strength**2 * np.pi * density / (2 * at[:2] ** 2)
+    assert widths[:2, 0] == pytest.approx(golden, rel=0.12)
 
 
 def test_a_mode_of_a_small_cell_is_found_in_a_large_one(mace, embedded, local):
@@ -266,5 +310,22 @@ def test_a_region_that_cannot_be_is_refused(mace, relaxed, embedded, folder):
         embedded.find(np.array([[60.0, 0.0, 0.0]]))
     with pytest.raises(ValueError, match="does not fit in a 6 x 6 cell"):
         Cell(embedded, (6, 6)).nearest(6.9, np.ones(324), 4)
-    with pytest.raises(ValueError, match="must have supercell = 12, a smaller cell"):
-        parameters.Dilute.of({"sizes": [12, 24]})
+    with pytest.raises(ValueError, match="radii"):
+        parameters.Dilute.of({"radii": [10.0]})
+
+
+def test_without_its_images_a_vacancy_leaves_the_stress_of_elastic_theory(mace, relaxed, folder):
+    """The dipole is that of other cells (9.7 to 9.8 eV in 9 x 9 and 12 x 12, by MACE's calculator alone).
+
+    Strained by P / (2 C11 A), the cell has (C11 - C12) / (2 C11) of its stress left.
+    """
+    primitive, vacancy, atoms = relaxed
+    ideal, released, dipole = dilute.without_image_strain(primitive, vacancy, atoms, mace, folder)
+    assert dipole == pytest.approx(-9.75, rel=0.02)
+    C11, C12 = relaxation.elastic_constants(primitive, mace)
+    fixed, left = (potential.evaluate(mace, each)["stress"][:2].mean() for each in (atoms, released))
+    assert left / fixed == pytest.approx((C11 - C12) / (2 * C11), rel=0.05)
+    assert (ideal.kept == vacancy.kept).all() and len(released) == len(atoms)
+    strain = released.cell.lengths()[0] / atoms.cell.lengths()[0] - 1
+    assert ideal.atoms.cell.lengths()[0] == pytest.approx(released.cell.lengths()[0])
+    assert -0.002 < strain < -0.0005

@@ -216,3 +216,15 @@ def test_entries_say_what_was_measured_where_it_was_judged():
     }  # fmt: skip
     assert (unknown["verdict"], unknown["numbers"]) == ("not judged", [])
     assert list(ledger.counts(entries).values()) == [1, 0, 0, 0, 1]
+
+
+def test_of_two_ledgers_the_verdict_counts():
+    first, second = (
+        [{"section": "1", "statement": name, "verdict": verdict} for name, verdict in pairs]
+        for pairs in (
+            [("a", "holds"), ("b", "not judged"), ("c", "not judged")],
+            [("b", "does not hold"), ("a", "not judged")],
+        )
+    )
+    verdicts = [entry["verdict"] for entry in ledger.together(first, second)]
+    assert verdicts == ["holds", "does not hold", "not judged"]

@@ -20,8 +20,9 @@ from helpers import parameters, paths, records
 
 RUN = parameters.Defect(supercell=3, mesh=6)  # as in tests/test_jupyterlab.py
 MADE_UP = {
-    "fine_resonances": [{"irrep": "E", "frequency_THz": 6.9, "width_THz": 0.01}] * 2,
-    "verdicts": {"holds": 1, "holds with a limit": 1, "not distinguishable": 0, "does not hold": 0},
+    "strongest_optical/A2": {"frequency_THz": 6.9, "width_THz": 0.01},
+    "strongest_optical/E": {"frequency_THz": 6.9, "width_THz": 0.01},
+    "bound_states/0": {"irrep": "E", "frequency_THz": 5.0, "from_band_THz": 0.0002},
     "targets_met": {"number": 1, "of": 2},
     "vacancy_modes": dict.fromkeys(
         ["model", "null model"],

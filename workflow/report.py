@@ -24,7 +24,7 @@ from nbconvert.filters import markdown2html
 from publish import FIGURES, numbers, with_outputs
 from pygments.formatters import HtmlFormatter
 
-from helpers import paths, phonons, records
+from helpers import ledger, paths, phonons, records
 
 STYLE = """
   body { font: 1rem/1.55 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 62rem; margin: 0 auto;
@@ -299,7 +299,7 @@ of the same few kinds of cell as what it was trained on, and there are few: the 
     return page("Numbers", body)
 
 
-def ledger_page(entries: list[dict[str, Any]], verdicts: dict[str, int]) -> str:
+def ledger_page(entries: list[dict[str, Any]]) -> str:
     """The claims of the thesis, with what was measured, and how often each verdict was given."""
     rows = [
         [
@@ -308,7 +308,7 @@ def ledger_page(entries: list[dict[str, Any]], verdicts: dict[str, int]) -> str:
         ]
         for entry in entries
     ]  # fmt: skip
-    counts = ", ".join(f"{verdict}: {count}" for verdict, count in verdicts.items())
+    counts = ", ".join(f"{verdict}: {count}" for verdict, count in ledger.counts(entries).items())
     body = f"""<h1>What the thesis says, and whether it holds</h1>
 <p>{html.escape(counts)}.</p>
 <p>What the thesis says of its results, each with what was measured and, in brackets, what was wanted for it
@@ -354,13 +354,13 @@ def main(index: Path, executed: list[Path]) -> None:
         step, file = key.split("/")
         with records.whole_file(folder / "pictures" / f"{name}.png") as temporary:
             shutil.copyfile(folders[step] / f"{file}.png", temporary)
-    dilute = results["08_dilute_limit"]["results"]
+    comparison, dilute = (results[step]["results"] for step in ("07_comparison", "08_dilute_limit"))
     characters = {mode["name"]: mode["character"] for mode in dilute["modes"]}
     write(folder / "plotly.min.js", plotly.offline.get_plotlyjs())
     write(folder / "figures.html", figures_page())
     write(folder / "vacancy.html", vacancy_page(folders["05_defect"], characters))
     write(folder / "numbers.html", numbers_page(results))
-    write(folder / "ledger.html", ledger_page(dilute["ledger"], dilute["verdicts"]))
+    write(folder / "ledger.html", ledger_page(ledger.together(comparison["ledger"], dilute["ledger"])))
     write(index, index_page(openings, results))
 
 

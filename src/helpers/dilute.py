@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy.fft
-from ase import Atoms
+from ase import Atoms, units
 from phonopy.physical_units import get_physical_units
 from scipy.linalg import lu_factor, lu_solve
 from scipy.sparse import bsr_array, csr_array, kron
@@ -21,11 +21,11 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from scipy.spatial import cKDTree
 from tqdm import tqdm
 
-from helpers import force_constants, localisation
+from helpers import force_constants, localisation, phonons, relaxation, structures
 from helpers.hessian import Hessian, Term
 from helpers.localisation import Continued, Patterns
 from helpers.phonons import Spectrum
-from helpers.potential import Potential
+from helpers.potential import Potential, evaluate
 from helpers.structures import Defect
 
 TO_THZ2 = get_physical_units().DefaultToTHz ** 2  # from eV/(A^2 u)
@@ -138,6 +138,30 @@ class Embedded:
         return found
 
 
+def without_image_strain(
+    primitive: Atoms, vacancy: Defect, relaxed: Atoms, potential: Potential, folder: Path
+) -> tuple[Defect, Atoms, float]:
+    """Relax the cell of a defect under the strain that cancels that of its images; also returns its elastic dipole in eV.
+
+    The elastic dipole is P = -(stress x volume), a trace of two equal entries, of the relaxed defect in its cell of fixed
+    area A, beyond that of the perfect sheet (C. Varvenne and E. Clouet, Phys. Rev. B 96, 224103 (2017)). About
+    one defect in an infinite isotropic sheet the displacement P / (2 pi C11 r) dilates nothing outside and adds the area
+    P / C11 within; in the cell all that surrounds it is stretched by as much, over its area. So the cell is strained by
+    P / (2 C11 A) along each axis. Relaxed geometries are kept in `folder`.
+    """
+    area = np.linalg.norm(np.cross(*relaxed.cell.array[:2]))
+    height = relaxed.cell.array[2, 2]
+    stress, before = (evaluate(potential, atoms)["stress"][:2].mean() for atoms in (relaxed, primitive))
+    dipole = -(stress - before) * area * height
+    stiffness = relaxation.elastic_constants(primitive, potential)[0] * units.J / units.m**2
+    strain = dipole / (2 * stiffness * area)
+    n = round((len(vacancy.pristine) / len(primitive)) ** 0.5)
+    ideal = structures.supercell(structures.strained(primitive, strain), n)
+    start = structures.strained(relaxed, strain)
+    there = relaxation.relax(start, potential, hold_symmetry=True, folder=folder)
+    return structures.vacancy(ideal, vacancy.name), there, float(dipole)
+
+
 def embed(
     primitive: Atoms,
     vacancy: Defect,
@@ -187,7 +211,8 @@ def embed(
     def sites(places: np.ndarray, kinds: np.ndarray) -> list[tuple[int, int, int]]:
         cells = (places + origin - primitive.positions[kinds]) @ np.linalg.inv(primitive.cell.array)
         whole = np.rint(cells).astype(int)
-        assert abs(cells - whole).max() < 0.01, "the defect is not on the lattice of the perfect sheet"
+        # The cell may be strained by a little.
+        assert abs(cells - whole).max() < 0.1, "the defect is not on the lattice of the perfect sheet"
         return [(u, v, s) for (u, v, _), s in zip(whole.tolist(), kinds.tolist(), strict=True)]
 
     def add(found: list[tuple[int, int, int]], matrix: np.ndarray) -> None:
@@ -484,16 +509,9 @@ def resolution(count: int, span: tuple[float, float], frequencies: np.ndarray) -
     return np.pi / (2 * count) * width / frequencies
 
 
-def half_of_mesh(mesh: int) -> Iterator[tuple[np.ndarray, float]]:
-    """Points of a mesh x mesh grid, in reciprocal vectors of what it samples, and weights: of q and -q one."""
-    for i, j in np.ndindex(mesh, mesh):
-        if (i, j) <= (-i % mesh, -j % mesh):
-            yield np.array([i, j]) / mesh, (2 - ((i, j) == (-i % mesh, -j % mesh))) / mesh**2
-
-
 def cells_on_mesh(embedded: Embedded, n: int, mesh: int) -> Iterator[tuple[Cell, float]]:
     """The n x n cell at half of a mesh x mesh grid of wave vectors, with weights; real where there is one."""
-    for q, weight in half_of_mesh(mesh):
+    for q, weight in phonons.half_of_mesh(mesh):
         yield Cell(embedded, (n, n), q / n if q.any() else None), weight
 
 
@@ -511,7 +529,7 @@ def local_dos(embedded: Embedded, n: int, mesh: int, groups: dict[str, np.ndarra
         frequencies.append(at)
         weights.append(weight)
     q_points = np.zeros((len(weights), 3))
-    q_points[:, :2] = [q for q, _ in half_of_mesh(mesh)]
+    q_points[:, :2] = [q for q, _ in phonons.half_of_mesh(mesh)]
     shares = {name: np.array(each) for name, each in shares.items()}
     return Spectrum(q_points, np.array(weights), np.array(frequencies), shares)
 

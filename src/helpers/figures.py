@@ -743,20 +743,17 @@ def paired_weights(pairs: list[PairedSet], atoms: np.ndarray) -> Figure:
     return figure
 
 
-def cells_and_alone(grid: np.ndarray, local: dict[str, np.ndarray]) -> Figure:
-    """Local DOS (states/THz) on `grid` (THz) of each cell, and of the last entry, the infinite sheet.
-
-    Below, each less the last.
-    """
+def cells_and_largest(grid: np.ndarray, local: dict[str, np.ndarray]) -> Figure:
+    """Local DOS (states/THz) on `grid` (THz) of a defect in each cell; below, each less that of the last, the largest."""
     figure, (upper, lower) = new(6.3, 4.6, nrows=2, sharex=True, height_ratios=[2, 1])
-    *cells, (alone, exact) = local.items()
-    upper.fill_between(grid, exact, color="0.85", label=alone)
+    *cells, (largest, exact) = local.items()
+    upper.fill_between(grid, exact, color="0.85", label=largest)
     for (name, values), colour, line in zip(cells, COLOURS, LINES, strict=False):
         upper.plot(grid, values, line, color=colour, label=name)
         lower.plot(grid, values - exact, line, color=colour)
     lower.axhline(0.0, color="black", linewidth=0.6, zorder=0)
     upper.set(ylabel="local DOS (states / THz)", ylim=(0, None), xlim=(grid[0], grid[-1]))
-    lower.set(xlabel="frequency (THz)", ylabel=f"less that of\nthe {alone}")
+    lower.set(xlabel="frequency (THz)", ylabel=f"less that of\n{largest}")
     upper.legend(loc="upper left")
     per_cm_above(upper)
     return figure

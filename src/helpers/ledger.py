@@ -151,6 +151,16 @@ def judge(claims: list[Claim], results: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
+def together(*ledgers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the entries of several ledgers of the same claims, of each claim the one that is judged."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for entry in (entry for entries in ledgers for entry in entries):
+        claim = entry["section"], entry["statement"]
+        if claim not in found or entry["verdict"] != "not judged":
+            found[claim] = entry
+    return list(found.values())
+
+
 def counts(entries: list[dict[str, Any]]) -> dict[Verdict, int]:
     """How many of the entries from `judge` have each verdict."""
     verdicts = [entry["verdict"] for entry in entries]

@@ -211,12 +211,14 @@ class Patterns:
 
 def continued(patterns: Patterns, sheet: DefectiveSheet, mesh: int, groups: Groups) -> list[Continued]:
     """Where `patterns` are found in `sheet`, on a mesh x mesh grid; `groups` are of atoms of `sheet`."""
-    # Every q: the participation of one of a star is not that of all.
-    sheet.phonon.init_mesh([mesh, mesh, 1], is_gamma_center=True, is_mesh_symmetry=False)
-    multiplicities = sheet.phonon.mesh.weights / sheet.phonon.mesh.weights.sum()
-    q_points = sheet.phonon.mesh.qpoints
-    # Twice: the eigenvectors of all q at once are gigabytes, and which count is known at the end only.
-    states = [(levels, amplitudes) for levels, amplitudes, _ in patterns.amplitudes(sheet, q_points)]
+    # Of q and -q one, whose eigenvectors are conjugate; of a star all, for the participation of one is not that of all.
+    points, multiplicities = zip(*phonons.half_of_mesh(mesh), strict=True)
+    q_points = np.column_stack([points, np.zeros(len(points))])
+    # The eigenvectors of all q are kept where they are less than a gigabyte, else computed again: which of them count is
+    # known only when all frequencies are.
+    size = 16 * (3 * len(sheet.relaxed)) ** 2 * len(q_points)
+    kept = list(patterns.amplitudes(sheet, q_points)) if size < 1e9 else None
+    states = [(levels, amplitudes) for levels, amplitudes, _ in kept or patterns.amplitudes(sheet, q_points)]
     frequencies = np.concatenate([each for each, _ in states])
     shares = [
         np.concatenate(
@@ -230,7 +232,7 @@ def continued(patterns: Patterns, sheet: DefectiveSheet, mesh: int, groups: Grou
     middles = [quantile(frequencies, each, 0.5) for each in shares]
     motions = np.zeros((len(patterns.vectors), len(sheet.relaxed)))
     for multiplicity, (levels, amplitudes, vectors) in zip(
-        multiplicities, patterns.amplitudes(sheet, q_points), strict=True
+        multiplicities, kept or patterns.amplitudes(sheet, q_points), strict=True
     ):
         for number, middle in enumerate(middles):
             near = abs(levels - middle) < WINDOW

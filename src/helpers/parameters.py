@@ -3,7 +3,6 @@
 import ast
 import difflib
 import hashlib
-import math
 import re
 from functools import cached_property
 from pathlib import Path
@@ -434,26 +433,16 @@ class Dilute(Simulation):
 
     step: ClassVar[str] = "08_dilute_limit"
     dtype: Literal["float64", "float32"] = "float64"
-    supercell: Annotated[Size, Field(ge=6)] = 12
-    radius: float = Field(default=10.0, ge=5.0, le=60.0)
-    sizes: Increasing[Annotated[int, Field(ge=4, le=400)]] = [6, 9, 12, 24, 100]
-    tail: Annotated[Increasing[Annotated[Size, Field(ge=6)]], Field(min_length=2)] = [9, 12]
+    supercell: Annotated[Size, Field(ge=6)] = 9
+    radii: Annotated[Increasing[Annotated[float, Field(ge=5.0, le=60.0)]], Field(min_length=2)] = [10.0, 14.0]
+    supercells: Annotated[Increasing[Annotated[Size, Field(ge=4)]], Field(min_length=1)] = [6, 12]
+    sizes: Annotated[Increasing[Annotated[int, Field(ge=12, le=400)]], Field(min_length=1)] = [24, 100]
     defect: str = "V_Se"
-    committee: bool = True
     moments: int = Field(default=1536, ge=128, le=65536)
     mesh: int = Field(default=96, ge=12, le=1000)
     broadening: float = Field(default=0.05, gt=0.0, le=1.0)
+    smearing: float = Field(default=0.05, gt=0.0, le=1.0)
     cells_per_vacancy: Increasing[int] = [36, 144, 576, 10000]
-
-    @field_validator("sizes")
-    @classmethod
-    def has_both_kinds(cls, sizes: list[int], known: ValidationInfo) -> list[int]:
-        largest = known.data.get("supercell")
-        if largest and (largest not in sizes[1:] or largest == sizes[-1]):
-            raise ValueError(
-                f"must have supercell = {largest}, a smaller cell, whose modes are followed, and a larger one"
-            )
-        return sizes
 
     @property
     def tag(self) -> str:
@@ -463,24 +452,11 @@ class Dilute(Simulation):
 
     def cell(self, n: int) -> DefectiveCell:
         """The n x n cell, with its relaxation and forces where 05 keeps them."""
-        return DefectiveCell(**self.comparison.shared(DefectiveCell), supercell=n)
-
-    @property
-    def comparison(self) -> Comparison:
-        """The run of 07 whose modes are followed, on the mesh nearest to its default that fits."""
-        cells = [self.sizes[0], self.supercell]
-        common, default = math.lcm(*cells), Comparison.model_fields["mesh"].default
-        mesh = max(1, round(default / common)) * common
-        return Comparison(**self.shared(Comparison) | {"supercells": cells, "mesh": mesh})
-
-    @property
-    def needed(self) -> list[Run]:
-        return [*self.comparison.needed, self.comparison]
+        return DefectiveCell(**self.shared(DefectiveCell) | {"supercell": n})
 
     @cached_property
     def inputs(self) -> dict[str, str]:
-        claims = {"claims": records.sha256(paths.DATA / "claims.json")}
-        return super().inputs | claims | {run.step: run.key for run in self.needed}
+        return super().inputs | {"claims": records.sha256(paths.DATA / "claims.json")}
 
 
 class ActiveLearning(Data):

@@ -3,6 +3,7 @@
 Frequencies in THz; an imaginary one is given as a negative number and never changed.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -103,6 +104,13 @@ def on_mesh(phonon: Phonopy, mesh: int, groups: Groups | None = None) -> Spectru
     phonon.init_mesh([mesh, mesh, 1], is_gamma_center=True)
     weights = phonon.mesh.weights / phonon.mesh.weights.sum()
     return spectrum(phonon, phonon.mesh.qpoints, weights, groups)
+
+
+def half_of_mesh(mesh: int) -> Iterator[tuple[np.ndarray, float]]:
+    """Yield points of a mesh x mesh grid, in reciprocal vectors of what it samples, with weights; of q and -q one."""
+    for i, j in np.ndindex(mesh, mesh):
+        if (i, j) <= (-i % mesh, -j % mesh):
+            yield np.array([i, j]) / mesh, (2 - ((i, j) == (-i % mesh, -j % mesh))) / mesh**2
 
 
 def folded(phonon: Phonopy, n: int, q_points: np.ndarray) -> np.ndarray:

@@ -7,10 +7,13 @@ in THz^2, w in THz.
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from scipy.interpolate import AAA
 from scipy.linalg import lu_factor, lu_solve
-from scipy.signal import find_peaks, peak_widths
+from scipy.optimize import brentq
+from scipy.signal import find_peaks
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
@@ -73,13 +76,23 @@ class Response:
 
 @dataclass(frozen=True)
 class Resonance:
-    """A peak in what a defect adds to the density of states of an irrep."""
+    """A pole of the defect's Green function below the real axis, in one irrep."""
 
     irrep: str
     frequency_THz: float
-    width_THz: float  # full, at half maximum, less that of a sharp state; 0 is narrower than can be told
+    width_THz: float  # full, at half maximum: -2 times the imaginary part of the pole
+    error_THz: float  # of the width: how far two windows of frequencies differ
     atoms: float  # that take part: participation ratio x N
     weights: dict[str, float]  # of groups of sites
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A state of the defect at a frequency at which the perfect sheet has none."""
+
+    irrep: str
+    frequency_THz: float
+    from_band_THz: float  # distance to the nearest edge of a band
 
 
 class Isolated:
@@ -117,7 +130,7 @@ class Isolated:
         `q_points` (n_q, 2) in reciprocal lattice vectors: where the T-matrix between plane waves is wanted.
         """
         sites = self.embedded.sites
-        vectors = np.concatenate(list(along.values()))
+        vectors = np.concatenate([np.zeros((0, 3 * len(sites))), *along.values()])
         names = np.repeat(list(along), [len(each) for each in along.values()])
         plane = plane_waves(self.embedded, np.zeros((0, 2)) if q_points is None else q_points)
         waves = [[row.T @ plane.reshape(3 * len(sites), -1) for row in irrep.rows] for irrep in self.irreps]
@@ -146,8 +159,9 @@ class Isolated:
                         )
             return determinants, local, scattering
 
+        bar = {"total": len(frequencies), "desc": "frequencies", "unit": "", "disable": len(frequencies) < 10}
         with ThreadPoolExecutor(force_constants.cores()) as pool:
-            found = list(tqdm(pool.map(at, frequencies), total=len(frequencies), desc="frequencies", unit=""))
+            found = list(tqdm(pool.map(at, frequencies), **bar))
         change = {}
         for number, (irrep, ghosts) in enumerate(zip(self.irreps, self.ghosts, strict=True)):
             period = 2 * np.pi * len(irrep.rows)
@@ -159,35 +173,117 @@ class Isolated:
         local = {name: densities[:, names == name].sum(axis=1) for name in along}
         return Response(frequencies, broadening, change, local, np.array([each for *_, each in found]))
 
-    def resonances(self, response: Response, groups: dict[str, np.ndarray], least: float) -> list[Resonance]:
-        """Peaks of the states that each irrep gains which stand out by `least` states per THz.
+    def resonances(
+        self, response: Response, groups: dict[str, np.ndarray], least: float
+    ) -> tuple[list[Resonance], int]:
+        """Find the poles behind the peaks of the states that each irrep gains; also returns how many peaks have none.
 
-        Who takes part: the strongest eigenvector of what the defect adds to -Im G at the peak, on the sites.
+        A peak stands out by `least` states per THz. Its pattern is the strongest eigenvector of what the defect adds to
+        -Im G there, on the sites. The Green function of the pattern, known at w + i broadening, is continued to the
+        pole by a rational function (Y. Nakatsukasa, O. Sete, L. N. Trefethen, SIAM J. Sci. Comput. 40, A1494 (2018)). It
+        counts where windows of 5 and 10 steps to either side agree on the width to a fifth and the pole holds at least
+        half of the pattern: band edges, and resonances that overlap, have no such pole.
         """
-        step = response.frequencies[1] - response.frequencies[0]
-        found = []
+        steps, known = response.frequencies, {}
+        step = steps[1] - steps[0]
+
+        def perfect(frequency: float) -> list[np.ndarray]:
+            if frequency not in known:
+                known[frequency] = self.perfect(frequency, response.broadening)
+            return known[frequency]
+
+        def pole(pattern: np.ndarray, number: int, centre: float, reach: int) -> tuple[complex, float]:
+            frequencies = np.round(centre + step * np.arange(-reach, reach + 1), 9)
+            frequencies = frequencies[frequencies > 0]
+            values = [
+                pattern @ np.linalg.solve(np.eye(len(own)) - own @ self.changes[number], own @ pattern)
+                for own in (perfect(frequency)[number] for frequency in frequencies.tolist())
+            ]
+            fitted = AAA(frequencies + 1j * response.broadening, np.array(values), rtol=1e-8)
+            poles = fitted.poles()
+            # |<pattern|state>|^2 / (z^2 - pole^2) has the residue |<pattern|state>|^2 / (2 pole).
+            shares = 2 * abs(poles * fitted.residues())
+            shares[(abs(poles.real - centre) > reach * step) | (poles.imag > step / 10)] = 0
+            return poles[shares.argmax()], float(shares.max())
+
+        found, without = [], 0
         for number, (irrep, change) in enumerate(zip(self.irreps, self.changes, strict=True)):
-            rows = len(irrep.rows)
             gained = np.gradient(response.change[irrep.name], step)
-            peaks, _ = find_peaks(gained, prominence=least)
-            # Half of the height itself, not of what stands out.
-            heights = gained[peaks], np.zeros_like(peaks), np.full_like(peaks, len(gained) - 1)
-            widths = peak_widths(gained, peaks, prominence_data=heights)[0] * step
-            for peak, width in zip(peaks, widths, strict=True):
-                own = self.perfect(response.frequencies[peak], response.broadening)[number]
+            for peak in find_peaks(gained, prominence=least)[0]:
+                centre = round(float(steps[peak]), 9)
+                own = perfect(centre)[number]
                 added = np.linalg.solve(np.eye(len(own)) - own @ change, own) - own
                 pattern = np.linalg.eigh(-added.imag)[1][:, -1]
-                motion = sum((row @ pattern).reshape(-1, 3) ** 2 for row in irrep.rows).sum(axis=1) / rows
+                (one, share), (other, _) = (pole(pattern, number, centre, reach) for reach in (5, 10))
+                width, error = -2 * one.imag, 2 * abs(one - other)
+                if share < 0.5 or error > max(abs(width) / 5, step / 1000):
+                    without += 1
+                    continue
+                motion = sum((row @ pattern).reshape(-1, 3) ** 2 for row in irrep.rows).sum(axis=1)
+                motion /= len(irrep.rows)
                 found.append(
                     Resonance(
                         irrep.name,
-                        float(response.frequencies[peak]),
-                        float(max(width - 2 * response.broadening, 0)),
+                        float(one.real),
+                        float(max(width, 0)),
+                        float(error),
                         float(1 / (motion**2).sum()),
                         {name: float(motion[sites].sum()) for name, sites in groups.items()},
                     )
                 )
-        return sorted(found, key=lambda each: each.frequency_THz)
+        return sorted(found, key=lambda each: each.frequency_THz), without
+
+    @cached_property
+    def gaps(self) -> list[tuple[float, float]]:
+        """Intervals of frequency in THz in which the perfect sheet has no states; the last one begins above all bands."""
+        values = np.linalg.eigvalsh(self.fourier).reshape(-1, self.fourier.shape[-1])
+        bands = np.sqrt(np.clip(values, 0, None))
+        lower, upper = bands.min(axis=0), np.maximum.accumulate(bands.max(axis=0))
+        inner = [(float(end), float(start)) for end, start in zip(upper, lower[1:]) if start > end]
+        return [*inner, (float(upper[-1]), float(1.5 * upper[-1]))]
+
+    def bound_states(self) -> list[Bound]:
+        """Find where 1 - G V is singular in the gaps of the perfect sheet, by irrep.
+
+        Sought between frequencies whose distance from the edge of a band grows from 1e-4 THz by factors of the root of 10:
+        states that lie closer to an edge than that, or two between two of them, are not found.
+        """
+
+        def determinants(frequency: float) -> list[float]:
+            pairs = zip(self.perfect(frequency, 0.0), self.changes, strict=True)
+            return [float(np.linalg.det(np.eye(len(own)) - own.real @ change)) for own, change in pairs]
+
+        found = []
+        for lower, upper in self.gaps:
+            half = (upper - lower) / 2
+            steps = np.geomspace(1e-4, half, max(2, 1 + round(2 * np.log10(half / 1e-4))))
+            ends = [] if upper == self.gaps[-1][1] else upper - steps[-2::-1]
+            places = np.concatenate([lower + steps, ends])
+            values = np.array([determinants(place) for place in places])
+            for number, irrep in enumerate(self.irreps):
+                for i in np.flatnonzero(values[:-1, number] * values[1:, number] < 0):
+                    where = brentq(lambda w: determinants(w)[number], places[i], places[i + 1], xtol=1e-6)
+                    edge = min(abs(where - end) for gap in self.gaps for end in gap)
+                    found.append(Bound(irrep.name, float(where), float(edge)))
+        return found
+
+    def acoustic_widths(self, frequencies: np.ndarray) -> np.ndarray:
+        """(n, 3) full widths in THz of ZA, TA and LA along Gamma-M at `frequencies` (n,) in THz, per defect and cell.
+
+        NaN where a branch does not reach the frequency. At a broadening of a fifth of it, but 0.05 THz at most.
+        """
+        q_points = np.outer(np.linspace(0.002, 1, 500), [0.5, 0.0])
+        levels = np.linalg.eigvalsh(at_points(self.embedded, q_points))[:, :3].clip(0) ** 0.5
+        found = np.full((len(frequencies), 3), np.nan)
+        for here, frequency in zip(found, frequencies, strict=True):
+            for branch in np.flatnonzero(levels.max(axis=0) > frequency):
+                rising = slice(0, 1 + int(np.argmax(levels[:, branch] > frequency)))
+                along = np.interp(frequency, levels[rising, branch], q_points[rising, 0])
+                broadening = min(0.05, frequency / 5)
+                three = frequency + broadening / 2 * np.array([-1, 0, 1])
+                response = self.response(three, broadening, {}, np.array([[along, 0.0]]))
+                here[branch] = linewidths(self.embedded, response, np.array([[along, 0.0]]))[1][0, branch]
+        return found
 
 
 def plane_waves(embedded: Embedded, q_points: np.ndarray) -> np.ndarray:
