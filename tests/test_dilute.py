@@ -260,7 +260,10 @@ def test_a_weak_change_scatters_acoustic_phonons_as_the_golden_rule_says(embedde
     change[0, 2, 0, 2] = strength
     size = 3 * len(embedded.sites)
     weak = Embedded(
-        embedded.perfect, embedded.sites, bsr_array(change.reshape(size, size), blocksize=(3, 3)), vacant=False
+        embedded.perfect,
+        embedded.sites,
+        bsr_array(change.reshape(size, size), blocksize=(3, 3)),
+        vacant=False,
     )
     at = np.array([0.3, 0.5, 20.0])  # THz; further up ZA is no longer a motion along z alone
     widths = tmatrix.Isolated(weak, 192).acoustic_widths(at)

@@ -312,8 +312,8 @@ def ledger_page(entries: list[dict[str, Any]]) -> str:
     body = f"""<h1>What the thesis says, and whether it holds</h1>
 <p>{html.escape(counts)}.</p>
 <p>What the thesis says of its results, each with what was measured and, in brackets, what was wanted for it
-to hold or to hold with a limit: criteria from data/claims.json, numbers of the default run of
-<a href="08_dilute_limit.html">08_dilute_limit</a> and of the notebooks before it.</p>
+to hold or to hold with a limit: criteria from data/claims.json, judged in the default
+runs of <a href="07_comparison.html">07_comparison</a> and <a href="08_dilute_limit.html">08_dilute_limit</a>.</p>
 {stacked(rows, ["section", "statement", "measured (wanted)", "verdict"])}
 """
     return page("The ledger", body)

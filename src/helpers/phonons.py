@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from phonopy import Phonopy
 from phonopy.physical_units import get_physical_units
+from phonopy.structure.atomic_data import get_atomic_data
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array, csr_array, diags_array, vstack
 from scipy.sparse.linalg import lsqr
@@ -104,6 +105,16 @@ def on_mesh(phonon: Phonopy, mesh: int, groups: Groups | None = None) -> Spectru
     phonon.init_mesh([mesh, mesh, 1], is_gamma_center=True)
     weights = phonon.mesh.weights / phonon.mesh.weights.sum()
     return spectrum(phonon, phonon.mesh.qpoints, weights, groups)
+
+
+def mass_variance(symbol: str) -> float:
+    """Return the variance of the masses of an element's natural isotopes over the square of their mean.
+
+    Abundances as phonopy has them, of CIAAW. S. Tamura, Phys. Rev. B 27, 858 (1983), calls it g_2.
+    """
+    _, masses, abundances = np.array(get_atomic_data().isotope_data[symbol]).T
+    mean = np.average(masses, weights=abundances)
+    return float(np.average((masses / mean - 1) ** 2, weights=abundances))
 
 
 def half_of_mesh(mesh: int) -> Iterator[tuple[np.ndarray, float]]:

@@ -8,6 +8,7 @@ in THz^2, w in THz.
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy.interpolate import AAA
@@ -18,7 +19,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
-from helpers import force_constants
+from helpers import force_constants, phonons
 from helpers.dilute import Embedded, green, on_coordinates
 
 
@@ -82,6 +83,7 @@ class Resonance:
     frequency_THz: float
     width_THz: float  # full, at half maximum: -2 times the imaginary part of the pole
     error_THz: float  # of the width: how far two windows of frequencies differ
+    isotopes_THz: float  # standard deviation of the frequency by natural isotopes, in first order
     atoms: float  # that take part: participation ratio x N
     weights: dict[str, float]  # of groups of sites
 
@@ -182,22 +184,29 @@ class Isolated:
         -Im G there, on the sites. The Green function of the pattern, known at w + i broadening, is continued to the
         pole by a rational function (Y. Nakatsukasa, O. Sete, L. N. Trefethen, SIAM J. Sci. Comput. 40, A1494 (2018)). It
         counts where windows of 5 and 10 steps to either side agree on the width to a fifth and the pole holds at least
-        half of the pattern: band edges, and resonances that overlap, have no such pole.
+        half of the pattern: band edges, and resonances that overlap, have no such pole. Isotopes move a frequency w by
+        -w / 2 times the sum of |e_i|^2 (m_i - m) / m.
         """
-        steps, known = response.frequencies, {}
+        steps = response.frequencies
         step = steps[1] - steps[0]
+        gained = {irrep.name: np.gradient(response.change[irrep.name], step) for irrep in self.irreps}
+        peaks = {name: steps[find_peaks(each, prominence=least)[0]] for name, each in gained.items()}
 
-        def perfect(frequency: float) -> list[np.ndarray]:
-            if frequency not in known:
-                known[frequency] = self.perfect(frequency, response.broadening)
-            return known[frequency]
+        def window(centre: float, reach: int) -> np.ndarray:
+            frequencies = np.round(centre + step * np.arange(-reach, reach + 1), 9)
+            return frequencies[frequencies > 0]
+
+        centres = np.concatenate(list(peaks.values()))
+        wanted = np.unique(np.concatenate([np.empty(0), *(window(centre, 10) for centre in centres)]))
+        with ThreadPoolExecutor(force_constants.cores()) as pool:
+            every = pool.map(lambda frequency: self.perfect(frequency, response.broadening), wanted)
+            perfect = dict(zip(wanted.tolist(), every, strict=True))
 
         def pole(pattern: np.ndarray, number: int, centre: float, reach: int) -> tuple[complex, float]:
-            frequencies = np.round(centre + step * np.arange(-reach, reach + 1), 9)
-            frequencies = frequencies[frequencies > 0]
+            frequencies = window(centre, reach)
             values = [
                 pattern @ np.linalg.solve(np.eye(len(own)) - own @ self.changes[number], own @ pattern)
-                for own in (perfect(frequency)[number] for frequency in frequencies.tolist())
+                for own in (perfect[frequency][number] for frequency in frequencies.tolist())
             ]
             fitted = AAA(frequencies + 1j * response.broadening, np.array(values), rtol=1e-8)
             poles = fitted.poles()
@@ -206,12 +215,12 @@ class Isolated:
             shares[(abs(poles.real - centre) > reach * step) | (poles.imag > step / 10)] = 0
             return poles[shares.argmax()], float(shares.max())
 
+        symbols = self.embedded.perfect.primitive.symbols[self.embedded.sites[:, 2]]
+        variances = np.array([phonons.mass_variance(symbol) for symbol in symbols])
         found, without = [], 0
         for number, (irrep, change) in enumerate(zip(self.irreps, self.changes, strict=True)):
-            gained = np.gradient(response.change[irrep.name], step)
-            for peak in find_peaks(gained, prominence=least)[0]:
-                centre = round(float(steps[peak]), 9)
-                own = perfect(centre)[number]
+            for centre in np.round(peaks[irrep.name], 9).tolist():
+                own = perfect[centre][number]
                 added = np.linalg.solve(np.eye(len(own)) - own @ change, own) - own
                 pattern = np.linalg.eigh(-added.imag)[1][:, -1]
                 (one, share), (other, _) = (pole(pattern, number, centre, reach) for reach in (5, 10))
@@ -227,6 +236,7 @@ class Isolated:
                         float(one.real),
                         float(max(width, 0)),
                         float(error),
+                        float(one.real / 2 * np.sqrt((variances * motion**2).sum())),
                         float(1 / (motion**2).sum()),
                         {name: float(motion[sites].sum()) for name, sites in groups.items()},
                     )
@@ -239,7 +249,11 @@ class Isolated:
         values = np.linalg.eigvalsh(self.fourier).reshape(-1, self.fourier.shape[-1])
         bands = np.sqrt(np.clip(values, 0, None))
         lower, upper = bands.min(axis=0), np.maximum.accumulate(bands.max(axis=0))
-        inner = [(float(end), float(start)) for end, start in zip(upper, lower[1:]) if start > end]
+        inner = [
+            (float(end), float(start))
+            for end, start in zip(upper[:-1], lower[1:], strict=True)
+            if start > end
+        ]
         return [*inner, (float(upper[-1]), float(1.5 * upper[-1]))]
 
     def bound_states(self) -> list[Bound]:
@@ -249,9 +263,11 @@ class Isolated:
         states that lie closer to an edge than that, or two between two of them, are not found.
         """
 
-        def determinants(frequency: float) -> list[float]:
+        def determinant(frequency: float, number: int | slice = slice(None)) -> Any:
             pairs = zip(self.perfect(frequency, 0.0), self.changes, strict=True)
-            return [float(np.linalg.det(np.eye(len(own)) - own.real @ change)) for own, change in pairs]
+            return np.array([np.linalg.det(np.eye(len(own)) - own.real @ change) for own, change in pairs])[
+                number
+            ]
 
         found = []
         for lower, upper in self.gaps:
@@ -259,10 +275,10 @@ class Isolated:
             steps = np.geomspace(1e-4, half, max(2, 1 + round(2 * np.log10(half / 1e-4))))
             ends = [] if upper == self.gaps[-1][1] else upper - steps[-2::-1]
             places = np.concatenate([lower + steps, ends])
-            values = np.array([determinants(place) for place in places])
+            values = np.array([determinant(place) for place in places])
             for number, irrep in enumerate(self.irreps):
                 for i in np.flatnonzero(values[:-1, number] * values[1:, number] < 0):
-                    where = brentq(lambda w: determinants(w)[number], places[i], places[i + 1], xtol=1e-6)
+                    where = brentq(determinant, places[i], places[i + 1], args=(number,), xtol=1e-6)
                     edge = min(abs(where - end) for gap in self.gaps for end in gap)
                     found.append(Bound(irrep.name, float(where), float(edge)))
         return found
@@ -276,13 +292,15 @@ class Isolated:
         levels = np.linalg.eigvalsh(at_points(self.embedded, q_points))[:, :3].clip(0) ** 0.5
         found = np.full((len(frequencies), 3), np.nan)
         for here, frequency in zip(found, frequencies, strict=True):
-            for branch in np.flatnonzero(levels.max(axis=0) > frequency):
+            branches = np.flatnonzero(levels.max(axis=0) > frequency)
+            q = np.zeros((len(branches), 2))
+            for row, branch in zip(q, branches, strict=True):
                 rising = slice(0, 1 + int(np.argmax(levels[:, branch] > frequency)))
-                along = np.interp(frequency, levels[rising, branch], q_points[rising, 0])
-                broadening = min(0.05, frequency / 5)
-                three = frequency + broadening / 2 * np.array([-1, 0, 1])
-                response = self.response(three, broadening, {}, np.array([[along, 0.0]]))
-                here[branch] = linewidths(self.embedded, response, np.array([[along, 0.0]]))[1][0, branch]
+                row[0] = np.interp(frequency, levels[rising, branch], q_points[rising, 0])
+            broadening = min(0.05, frequency / 5)
+            three = frequency + broadening / 2 * np.array([-1, 0, 1])
+            _, widths = linewidths(self.embedded, self.response(three, broadening, {}, q), q)
+            here[branches] = widths[np.arange(len(branches)), branches]
         return found
 
 
