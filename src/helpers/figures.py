@@ -543,7 +543,10 @@ def mode_weights(modes: list[Mode], candidates: list[Mode], evenly: float) -> Fi
         else:
             clusters.append([mode])
     for cluster in clusters:
-        label = "\n".join(f"{mode.frequency_THz:.2f}" for mode in cluster)
+        # In the order of the symbols, the largest weight on top.
+        label = "\n".join(
+            f"{mode.frequency_THz:.2f}" for mode in sorted(cluster, key=lambda mode: -mode.weight)
+        )
         place = np.mean([mode.frequency_THz for mode in cluster]), max(mode.weight for mode in cluster)
         axes.annotate(label, place, (0, 4), textcoords="offset points", fontsize=7, ha="center")
     axes.axhline(evenly, color="black", linestyle=":", label="spread evenly")
