@@ -2,7 +2,8 @@
 
     python -m helpers.dataset import IN [IN ...] OUT.xyz
 
-makes such a file of VASP's output or of extended XYZ with other keys; see helpers.importing.
+makes such a file of VASP's output, of extended XYZ with other keys, or of what else ASE reads; see
+helpers.importing.
 
 A frame is an ase.Atoms with energy, forces and, if known, stress in its calculator. Two keys of
 its comment line order a file, and a file without them works too: `config_type` is its kind, and
@@ -167,9 +168,9 @@ def settle(atoms: Atoms) -> list[str]:
         atoms.center(vacuum=VACUUM)
         atoms.pbc = True
         remarks.append(f"an isolated atom without a cell: given one of {2 * VACUUM:g} A")
-    flat = atoms.cell.volume < 1e-6
+    has_volume = np.isfinite(atoms.cell.array).all() and atoms.cell.volume > 1e-6
     for key in ("virial", "virials"):
-        if np.size(atoms.info.get(key)) in (6, 9) and labels and "stress" not in labels and not flat:
+        if np.size(atoms.info.get(key)) in (6, 9) and labels and "stress" not in labels and has_volume:
             labels["stress"] = -voigt(atoms.info.pop(key)) / atoms.cell.volume
             remarks.append(f"the stress is taken as -{key}/volume")
     stress = np.asarray(labels.get("stress", "none"))
@@ -177,7 +178,7 @@ def settle(atoms: Atoms) -> list[str]:
         del labels["stress"]
         remarks.append("a stress of nothing but zeros or NaN, as if none was computed: left out")
     axes = np.flatnonzero(~atoms.pbc)
-    if len(axes) and not flat and min(vacuum(atoms, axis) for axis in axes) >= VACUUM:
+    if len(axes) and has_volume and min(vacuum(atoms, axis) for axis in axes) >= VACUUM:
         atoms.pbc = True
         remarks.append("taken as periodic in all directions, its cell having vacuum where it was not")
     if remarks and atoms.calc:
