@@ -199,9 +199,9 @@ def atom(symbol: str, energy: float, **keys) -> Atoms:
 
 def test_isolated_atoms_train_and_are_the_e0s():
     solids = [salt(5.6 + 0.02 * number) for number in range(6)]
-    for names in ({}, {"config_type": "IsolatedAtom"}):
+    for names in ({}, {"config_type": "isolated_atom"}):
         atoms = [atom("Na", -0.2, **names), atom("Na", -0.1, **names), atom("Cl", -0.3, **names)]
-        assert {dataset.kind(each) for each in atoms} == {"IsolatedAtom"}
+        assert {dataset.kind(each) for each in atoms} == {"isolated_atom"}
         for fold in range(3):
             parts = dataset.split([*solids, *atoms], fold)
             assert all(each in parts["train"] for each in atoms)
@@ -230,7 +230,17 @@ def test_an_isolated_atom_without_a_cell_is_given_one(text, tmp_path, capsys):
     *_, atoms = dataset.read(path)
     assert dataset.energy(atoms) == -0.25 and atoms.pbc.all() and dataset.isolated(atoms)
     assert atoms.cell.lengths() == pytest.approx([12] * 3)
-    assert "frame 4: an isolated atom without a cell: given one of 12 A" in capsys.readouterr().err
+    box, name = capsys.readouterr().err.splitlines()
+    assert "frame 4: an isolated atom without a cell: given one of 12 A" in box
+    # Of a frame called IsolatedAtom MACE reads no energy.
+    assert dataset.kind(atoms) == "isolated_atom" and "frame 4: its config_type is now isolated_atom" in name
+
+
+def test_an_isolated_atom_in_a_small_box_is_one_by_its_name(text, tmp_path):
+    path = tmp_path / "atom.xyz"
+    line = 'Lattice="5 0 0 0 5 0 0 0 5" Properties=species:S:1:pos:R:3:forces:R:3 config_type=IsolatedAtom energy=-0.25'
+    path.write_text(f"1\n{line}\nW 0 0 0 0 0 0\n")
+    assert dataset.isolated(*dataset.read(path))
 
 
 # ---- energies and forces

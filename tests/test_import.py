@@ -355,6 +355,7 @@ def test_bad_ml_ab(name, run, several):
 
 BAD_VASPRUN = {
     "cut in the header": (lambda text: text[:5000], "no frame is left to import .* ends after 0 ionic steps"),
+    "another encoding": (edit("ISO-8859-1", "ISO-8859-0"), "line 1: unknown encoding"),
     "damaged": (edit("<calculation>", "<calculation"), r"line \d+: not whole"),
     "force NaN": (
         edit(r"(<varray name=\"forces\" >\n *<v>) *\S+", r"\1 NaN"),
@@ -555,7 +556,7 @@ def test_outcar_that_has_forces_of_some_steps_only(two_steps, run):
     start, end = (two_steps.rindex(text) for text in (" VOLUME and BASIS-vectors", "  FREE ENERGIE OF"))
     code, out, _, errors = run(two_steps[:start] + two_steps[end:])
     assert code == 3 and forces_and_energies(out) == PAIRED[:1]
-    assert "ionic step 2: left out, its forces or its cell are not in the file" in errors[0]
+    assert "ionic step 2: left out, its energy, forces or cell is not in the file" in errors[0]
     # The cell of the header is that of every step, unless it was relaxed.
     without = re.sub(
         r"(?m)(^ +direct lattice vectors.*\n(.*\n){3})(?=(.*\n)*.*Iteration    2\()", "", two_steps
@@ -565,8 +566,22 @@ def test_outcar_that_has_forces_of_some_steps_only(two_steps, run):
     code, out, _, _ = run(without)
     assert code == 0 and dataset.read(out)[1].cell.lengths() == pytest.approx([17.93435] * 3)
     refused(
-        run(edit("ISIF   =      2", "ISIF   =      3")(without)), "its forces or its cell are not in the file"
+        run(edit("ISIF   =      2", "ISIF   =      3")(without)),
+        "its energy, forces or cell is not in the file",
     )
+
+
+def test_outcar_without_the_energy_of_a_step(two_steps, run):
+    code, out, _, errors = run(last(r"^  free  energy   TOTEN.*\n", "")(two_steps))
+    assert code == 3 and forces_and_energies(out) == PAIRED[:1]
+    assert "ionic step 2: left out, its energy, forces or cell is not in the file" in errors[0]
+
+
+def test_outcars_of_two_runs_in_one_file(two_steps, run):
+    other = two_steps.replace("PAW_PBE Ni", "PAW_PBE Co")
+    code, out, _, errors = run(two_steps + other)
+    assert (code, errors) == (0, []) and forces_and_energies(out) == 2 * PAIRED
+    assert [set(atoms.symbols) for atoms in dataset.read(out)] == [{"Ni"}, {"Ni"}, {"Co"}, {"Co"}]
 
 
 def test_computed_steps_of_a_run_with_a_force_field(two_steps, run):

@@ -44,6 +44,7 @@ WHERE_TO_WRITE = {
 }
 
 
+ISOLATED = "isolated_atom"
 VACUUM = 6.0  # A; cutoffs of models are hardly longer, so that images across it do not touch
 # What labels by other names are called, the option that takes them, and their sizes for n atoms.
 LIKE_LABELS = (
@@ -160,7 +161,8 @@ def settle(atoms: Atoms) -> list[str]:
 
     A virial becomes a stress. A stress of nothing but zeros or NaN goes. A direction that is not
     periodic becomes so if the cell has vacuum there, for MACE takes its cell vector for a far longer
-    one and divides the stress by that volume. An isolated atom without a cell gets one.
+    one and divides the stress by that volume. An isolated atom without a cell gets one. The name
+    IsolatedAtom goes, for of frames called so MACE reads no energy and then takes E0 = 0, whatever it is told.
     """
     remarks = []
     labels = atoms.calc.results if atoms.calc else {}
@@ -168,6 +170,9 @@ def settle(atoms: Atoms) -> list[str]:
         atoms.center(vacuum=VACUUM)
         atoms.pbc = True
         remarks.append(f"an isolated atom without a cell: given one of {2 * VACUUM:g} A")
+    if atoms.info.get("config_type") == "IsolatedAtom":
+        atoms.info["config_type"] = ISOLATED
+        remarks.append(f"its config_type is now {ISOLATED}, since MACE would take IsolatedAtom for E0 = 0")
     has_volume = np.isfinite(atoms.cell.array).all() and atoms.cell.volume > 1e-6
     for key in ("virial", "virials"):
         if np.size(atoms.info.get(key)) in (6, 9) and labels and "stress" not in labels and has_volume:
@@ -315,16 +320,16 @@ def cell_name(atoms: Atoms) -> str:
 
 
 def isolated(atoms: Atoms) -> bool:
-    """Return whether a frame is an isolated atom: called so, as MACE does, or far from its images."""
+    """Return whether a frame is an isolated atom: called so, or far from its images."""
     if len(atoms) > 1:
         return False
-    named = atoms.info.get("config_type") == "IsolatedAtom"
+    named = atoms.info.get("config_type") == ISOLATED
     return named or atoms.cell.minkowski_reduce()[0].lengths().min() >= VACUUM
 
 
 def kind(atoms: Atoms) -> str:
-    """`config_type` of a frame; without one, IsolatedAtom or its chemical formula."""
-    formula = "IsolatedAtom" if isolated(atoms) else atoms.get_chemical_formula("metal")
+    """`config_type` of a frame; without one, `ISOLATED` or its chemical formula."""
+    formula = ISOLATED if isolated(atoms) else atoms.get_chemical_formula("metal")
     return str(atoms.info.get("config_type", formula))
 
 

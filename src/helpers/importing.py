@@ -281,6 +281,8 @@ def vasprun(path: Path) -> Frames:
                         step = place, *ionic_step(part, symbols, settings, place)
                     yield step
                     part.clear()
+        except LookupError as error:
+            raise ValueError(f"{path}, line 1: {error}: damaged. Copy it again") from None
         except ElementTree.ParseError as error:
             place = f"{path}, line {error.position[0]}"
             if error.code not in CUT_XML:
@@ -384,19 +386,18 @@ def outcar(path: Path) -> Frames:
             before.append(line)
             if not FIRST_STEP.search(line):
                 continue
-            header = Header.of(before, path)
+            header, whole = Header.of(before, path), False
         if not OUTCAR_MARKS.search(line):
             continue
         iteration = ITERATION.search(line)
         closing = "General timing and accounting" in line
-        whole |= closing
         following = (
             iteration
             and step.n_electronic
             and (iteration[1] != step.number or int(iteration[2]) <= step.n_electronic)
         )
         if following or closing or "LOOP+" in line:
-            if step.free_energy:
+            if step.free_energy or (step.table and not step.predicted):
                 n_steps += 1
                 place = f"{path}, ionic step {n_steps}"
                 with reading(place):
@@ -405,7 +406,9 @@ def outcar(path: Path) -> Frames:
             else:
                 n_predicted += step.predicted
             step, by_field = Step(), False
-        if iteration:
+        if closing:  # what follows would be another run
+            header, whole, before = None, True, []
+        elif iteration:
             step.number, step.n_electronic, by_field = iteration[1], int(iteration[2]), False
         elif "EDIFF is reached" in line:
             step.n_reached = step.n_electronic
@@ -433,8 +436,8 @@ def outcar(path: Path) -> Frames:
                         )
                     break
                 step.table.append(row)
-    if header is None:
-        header = Header.of(before, path)
+    if header is None and not whole:
+        Header.of(before, path)  # says what is missing
     if not whole:
         yield f"{path}, line {number}", None, [f"the file ends after {n_steps} ionic steps {KILLED}"]
     if n_predicted:
@@ -452,8 +455,8 @@ def computed(step: Step, header: Header) -> tuple[Atoms | None, list[str]]:
     if not 0 < step.n_reached < header.nelm:
         return None, [NOT_CONVERGED]
     cell = step.cell or (header.cell if header.isif < 3 else [])
-    if not step.table or not cell:
-        return None, ["left out, its forces or its cell are not in the file (NWRITE = 0 or 1?)"]
+    if not (step.free_energy and step.energy and step.table and cell):
+        return None, ["left out, its energy, forces or cell is not in the file (NWRITE = 0 or 1?)"]
     vectors = np.array([numbers(row, 0, 3) for row in cell])
     table = np.array([numbers(row, 0, 6) for row in step.table])  # more columns: forces without vdW
     labels = {
