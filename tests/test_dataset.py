@@ -6,7 +6,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import mx2
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
 
 from helpers import dataset, paths, potential, records
 
@@ -64,6 +67,16 @@ BAD = {
     "no cell": (third(r'Lattice="[^"]*" ', ""), "frame 3: no cell"),
     "flat cell": (third(r' \S+" Prop', ' 0" Prop'), "frame 3: no cell, or one of zero volume"),
     "unknown element": (third("Se ", "Qq "), "frame 3: not extended XYZ"),
+    "ASE's dummy element": (third("Se ", "X  "), "frame 3: X is no element"),
+    "another unit": (third(" energy=", " energy_unit=Hartree energy="), "frame 3: energy_unit=Hartree in the comm"),
+    "another unit for all": (third(" energy=", ' units="kcal/mol, A" energy='), "frame 3: units=kcal/mol, A in"),
+    "energies per atom": (third(" energy=", " unit=eV/atom energy="), "frame 3: unit=eV/atom in the comment line"),
+    "a unit by itself": (third(" energy=", " Rydberg energy="), "frame 3: Rydberg in the comment line"),
+    "a sheet without vacuum": (
+        third(r'(?s)0\.0 14\.0"(.*)pbc="T T T"', r'0.0 9.0"\1pbc="T T F"'),
+        r"frame 3: not periodic along cell vector 3, which leaves 5\.\d A of vacuum",
+    ),
+    "periodic in no direction": (third('pbc="T T T"', 'pbc="F F F"'), "frame 3: not periodic along cell vector 1"),
 }  # fmt: skip
 
 
@@ -84,6 +97,153 @@ def test_stress_may_be_missing_and_the_file_may_end_in_empty_lines(text, tmp_pat
     assert len(read) == 3
     assert dataset.describe(read)[0]["stress_eV_per_A3"] is None
     assert "-" in dataset.table(dataset.describe(read))
+
+
+def test_a_byte_that_is_not_utf8_is_refused_with_its_line(text, tmp_path):
+    path = tmp_path / "file.xyz"
+    path.write_bytes(text.encode().replace(b"Se", b"S\xe9", 1))
+    with pytest.raises(ValueError, match="file.xyz, line 4: the byte 0xe9 is not UTF-8"):
+        dataset.read(path)
+
+
+def edited(text, tmp_path, pattern: str, new: str, count: int = 0):
+    """The frames of the text with `pattern` replaced."""
+    path = tmp_path / "edited.xyz"
+    changed, n = re.subn(pattern, new, text, count=count)
+    assert n
+    path.write_text(changed)
+    return dataset.read(path)
+
+
+def test_forces_on_fixed_atoms_are_kept(frames, tmp_path):
+    fixed = deepcopy(frames[5:7])
+    for atoms in fixed:
+        atoms.set_constraint(FixAtoms([1]))
+    dataset.write(tmp_path / "fixed.xyz", fixed)
+    assert "move_mask" in (tmp_path / "fixed.xyz").read_text()
+    for atoms, expected in zip(dataset.read(tmp_path / "fixed.xyz"), frames[5:7], strict=True):
+        assert not atoms.constraints and np.any(atoms.get_forces()[1])
+        assert np.array_equal(atoms.get_forces(), expected.get_forces())
+
+
+def test_a_sheet_that_is_periodic_in_its_plane_becomes_so_in_its_vacuum_too(frames, text, tmp_path, capsys):
+    read = edited(text, tmp_path, 'pbc="T T T"', 'pbc="T T F"', count=2)
+    assert all(atoms.pbc.all() for atoms in read)
+    assert np.array_equal(read[0].cell, frames[5].cell) and np.array_equal(
+        read[0].get_stress(), frames[5].get_stress()
+    )
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "frame 1: taken as periodic in all directions" in line and line.endswith(
+        "(2 frames: also frame 2)"
+    )
+
+
+def test_a_stress_may_be_six_numbers_or_a_virial(frames, text, tmp_path, capsys):
+    expected = frames[5].get_stress()
+    six = " ".join(repr(float(number)) for number in expected)
+    (atoms, *_) = edited(text, tmp_path, 'stress="[^"]*"', f'stress="{six}"', count=1)
+    assert np.array_equal(atoms.get_stress(), expected)
+    assert not capsys.readouterr().err
+    for numbers in (
+        -expected * atoms.cell.volume,
+        -frames[5].get_stress(voigt=False).ravel() * atoms.cell.volume,
+    ):
+        virial = " ".join(repr(float(number)) for number in numbers)
+        (atoms, *_) = edited(text, tmp_path, 'stress="[^"]*"', f'virial="{virial}"', count=1)
+        assert atoms.get_stress() == pytest.approx(expected) and "virial" not in atoms.info
+        assert "frame 1: the stress is taken as -virial/volume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["0.0", "nan"])
+def test_a_stress_that_was_not_computed_is_left_out(word, text, tmp_path, capsys):
+    first, *others = edited(text, tmp_path, 'stress="[^"]*"', f'stress="{" ".join([word] * 9)}"', count=1)
+    assert "stress" not in first.calc.results and all("stress" in atoms.calc.results for atoms in others)
+    assert "frame 1: a stress of nothing but zeros or NaN" in capsys.readouterr().err
+
+
+def test_other_labels_are_pointed_out(text, tmp_path, capsys):
+    keys = ' REF_energy=-1.0 config_energy_weight=1.0 dft_stress="1 2 3 4 5 6" energy='
+    edited(text, tmp_path, " energy=", keys)
+    lines = capsys.readouterr().err.splitlines()
+    assert [re.search("frame 1: (.*) is there and not used", line)[1] for line in lines] == [
+        "REF_energy",
+        "dft_stress",
+    ]
+    assert "--energy-key REF_energy" in lines[0] and "--stress-key dft_stress" in lines[1]
+
+
+def test_a_net_force_is_pointed_out_with_its_frame(frames, tmp_path, capsys):
+    pushed = deepcopy(frames[:2])
+    for atoms, push in zip(pushed, (0.1, 0.01), strict=True):
+        atoms.calc.results["forces"] = atoms.calc.results["forces"] + [push, 0, 0]  # sums over 26 atoms
+    dataset.write(tmp_path / "pushed.xyz", pushed)
+    dataset.read(tmp_path / "pushed.xyz")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "pushed.xyz, frame 1: the forces do not sum to zero" in line
+
+
+# ---- isolated atoms
+
+
+def salt(size: float) -> Atoms:
+    atoms = Atoms("Na4Cl4", np.random.default_rng(0).random((8, 3)) * size, cell=[size] * 3, pbc=True)
+    atoms.calc = SinglePointCalculator(atoms, energy=-27.5 + size, forces=np.zeros((8, 3)))
+    return atoms
+
+
+def atom(symbol: str, energy: float, **keys) -> Atoms:
+    atoms = Atoms(symbol, cell=[12] * 3, pbc=True, info=keys)
+    atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=np.zeros((1, 3)))
+    return atoms
+
+
+def test_isolated_atoms_train_and_are_the_e0s():
+    solids = [salt(5.6 + 0.02 * number) for number in range(6)]
+    for names in ({}, {"config_type": "isolated_atom"}):
+        atoms = [atom("Na", -0.2, **names), atom("Na", -0.1, **names), atom("Cl", -0.3, **names)]
+        assert {dataset.kind(each) for each in atoms} == {"isolated_atom"}
+        for fold in range(3):
+            parts = dataset.split([*solids, *atoms], fold)
+            assert all(each in parts["train"] for each in atoms)
+            assert {side: len(part) for side, part in parts.items()} == {
+                "train": 7,
+                "validation": 1,
+                "test": 1,
+            }
+        energies, rank = dataset.reference_energies(parts["train"])
+        assert energies == {11: -0.2, 17: -0.3} and rank == 2
+        for seed in range(5):
+            _, test = dataset.held_back([*atoms, *solids], 0.5, np.random.default_rng(seed))
+            assert min(test) >= len(atoms)
+    # With one of the two, the other is fitted to what remains.
+    energies, rank = dataset.reference_energies([*solids[:1], atoms[0]])
+    assert energies == pytest.approx({11: -0.2, 17: (-27.5 + 5.6 + 0.8) / 4}) and rank == 2
+    assert not dataset.isolated(Atoms("Cu", cell=[[0, 1.8, 1.8], [1.8, 0, 1.8], [1.8, 1.8, 0]], pbc=True))
+
+
+def test_an_isolated_atom_without_a_cell_is_given_one(text, tmp_path, capsys):
+    path = tmp_path / "atom.xyz"
+    path.write_text(
+        text
+        + "1\nProperties=species:S:1:pos:R:3:forces:R:3 config_type=IsolatedAtom energy=-0.25\nW 0 0 0 0 0 0\n"
+    )
+    *_, atoms = dataset.read(path)
+    assert dataset.energy(atoms) == -0.25 and atoms.pbc.all() and dataset.isolated(atoms)
+    assert atoms.cell.lengths() == pytest.approx([12] * 3)
+    box, name = capsys.readouterr().err.splitlines()
+    assert "frame 4: an isolated atom without a cell: given one of 12 A" in box
+    # Of a frame called IsolatedAtom MACE reads no energy.
+    assert dataset.kind(atoms) == "isolated_atom" and "frame 4: its config_type is now isolated_atom" in name
+
+
+def test_an_isolated_atom_in_a_small_box_is_one_by_its_name(text, tmp_path):
+    path = tmp_path / "atom.xyz"
+    line = 'Lattice="5 0 0 0 5 0 0 0 5" Properties=species:S:1:pos:R:3:forces:R:3 config_type=IsolatedAtom energy=-0.25'
+    path.write_text(f"1\n{line}\nW 0 0 0 0 0 0\n")
+    assert dataset.isolated(*dataset.read(path))
+
+
+# ---- energies and forces
 
 
 def test_counts_are_those_of_the_readme(frames):
@@ -130,7 +290,8 @@ UNITS = [
     (23.0605, 1, "23.* energies in kcal/mol"),
     (1, -1, "opposite sign"),
     (2, 1, "by 2.0.* no usual mistake"),
-    (0.85, 1, "by 0.8.* no usual mistake"),
+    (0.65, 1, "by 0.6.* no usual mistake"),
+    (1.45, 1, "by 1.4.* no usual mistake"),
 ]
 
 
@@ -138,6 +299,25 @@ UNITS = [
 def test_wrong_units_are_named(frames, energy, forces, words):
     with pytest.raises(ValueError, match=words):
         dataset.check_units(relabelled(frames, energy, forces))
+
+
+def test_the_error_of_the_trapezoid_is_no_mistake_in_units(frames):
+    for energy in (0.8, 1.2):
+        assert dataset.check_units(relabelled(frames, energy))[0] == pytest.approx(energy, abs=0.02)
+
+
+def test_frames_whose_energies_differ_by_noise_are_not_compared(frames):
+    near, far = frames[6].copy(), frames[6].copy()
+    for atoms, shift, noise in ((near, 5e-4, 1e-4), (far, 2e-2, 0.0)):
+        forces = frames[6].get_forces()
+        step = shift * forces / np.abs(forces).max()
+        atoms.positions += step
+        work = np.sum(forces * step)
+        atoms.calc = SinglePointCalculator(
+            atoms, energy=dataset.energy(frames[6]) - work + noise, forces=forces
+        )
+    assert dataset.check_units([frames[6], near]) == (None, 0)
+    assert dataset.check_units([frames[6], far]) == (pytest.approx(1), 1)
 
 
 def test_one_wrong_energy_is_found_and_frames_far_apart_are_not_compared(frames):

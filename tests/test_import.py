@@ -5,15 +5,21 @@ import lzma
 import re
 import shutil
 import sys
+import time
+import tracemalloc
 from copy import deepcopy
 
 import ase.io
 import numpy as np
 import pytest
 from ase import units
+from ase.build import bulk, molecule, mx2
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
+from ase.data import covalent_radii
+from ase.neighborlist import neighbor_list
 from ase.spacegroup import crystal
+from ase.stress import voigt_6_to_full_3x3_stress
 
 from helpers import dataset, importing, paths, records
 
@@ -348,8 +354,9 @@ def test_bad_ml_ab(name, run, several):
 
 
 BAD_VASPRUN = {
-    "cut": (lambda text: text[: len(text) // 2], r"line \d+: not whole"),
-    "cut at the end": (lambda text: text.replace("</modeling>", ""), r"line \d+: not whole"),
+    "cut in the header": (lambda text: text[:5000], "no frame is left to import .* ends after 0 ionic steps"),
+    "another encoding": (edit("ISO-8859-1", "ISO-8859-0"), "line 1: unknown encoding"),
+    "damaged": (edit("<calculation>", "<calculation"), r"line \d+: not whole"),
     "force NaN": (
         edit(r"(<varray name=\"forces\" >\n *<v>) *\S+", r"\1 NaN"),
         "ionic step 1: NaN or infinity in forces",
@@ -373,6 +380,7 @@ BAD_VASPRUN = {
     "no energy": (edit(r"<i name=\"e_fr_energy\">.*</i>", "", count=0), "ionic step 1: cannot be read"),
     "predicted": (lambda text: re.sub(r"<scstep>[\s\S]*?</scstep>", "", text), "step 1: no electronic steps"),
     "another program's": (lambda text: '<?xml version="1.0"?><modeling></modeling>', "not VASP's"),
+    "no element": (edit(r"Ti( *</c>|_sv_GW)", r"Qq\1", count=0), "atominfo: 'Qq' is no element"),
 }
 
 
@@ -394,10 +402,9 @@ def twice(text: str) -> str:
 
 
 BAD_OUTCAR = {
-    "cut": (lambda text: text[: len(text) * 3 // 4], r"line \d+: the file ends after 1 ionic steps without"),
-    "cut at the end": (
-        lambda text: text[: text.index(" General timing")],
-        "the file ends after 2 ionic steps",
+    "cut in the first step": (
+        lambda text: text[: len(text) // 3],
+        "the file ends after 0 ionic steps without",
     ),
     "cut in the header": (lambda text: text[:3000], "the file ends after 0 ionic steps"),
     "force NaN": (last(r"-0\.455659", "      NaN"), "ionic step 2: NaN or infinity in forces"),
@@ -405,14 +412,15 @@ BAD_OUTCAR = {
     "stress overflow": (last(r"in kB      -4.29429", "in kB      ********"), "ionic step 2: cannot be read"),
     "a force short": (last(r"^ +16\.82152.*\n", ""), r"line \d+: 17 rows of forces for 18 atoms"),
     "a force more": (last(r"(^ +16\.82152.*\n)", r"\1\1"), r"line \d+: 19 rows of forces for 18 atoms"),
-    "atoms contradict": (edit(r"NIONS = +18", "NIONS =     17"), r"line \d+: 18 rows of forces for 17 atoms"),
+    "atoms contradict": (edit(r"NIONS = +18", "NIONS =     17"), r"line \d+: the header contradicts itself"),
     "types contradict": (
         edit(r"ions per type = +18", "ions per type =  9  9"),
-        "ionic step 1: cannot be read",
+        r"line \d+: the header contradicts itself",
     ),
+    "no element": (edit("PAW_PBE Ni", "PAW_PBE Qq", count=0), r"line \d+: the header contradicts itself"),
     "predicted": (
-        last("  FREE ENERGIE OF", "  ML FREE ENERGIE OF"),
-        r"line \d+: predicted by VASP's force field",
+        edit("  FREE ENERGIE OF", "  ML FREE ENERGIE OF", count=0),
+        "no frame is left to import .* 2 ionic steps predicted by VASP's force field",
     ),
 }
 
@@ -462,7 +470,22 @@ def test_steps_of_an_outcar_that_did_not_converge_are_named_and_left_out(run):
     assert code == 3 and len(errors) == 1
     assert errors[0].endswith("OUTCAR, ionic step 2: left out, its electrons did not converge")
     assert [dataset.energy(atoms) for atoms in dataset.read(out)] == [-68.22868532]
-    refused(run(text.replace(reached, "")), r"no ionic step whose electrons converged \(2 that did not\)")
+    refused(
+        run(text.replace(reached, "")), r"no frame is left to import \(2 left out, the first: .*converge\)"
+    )
+
+
+def test_ediff_reached_after_nelm_steps_does_not_count(run):
+    # So VASP up to 5.4.4 says of steps that stopped at NELM.
+    text = twice(unpacked("OUTCAR_Ni.gz"))
+    taken = max(int(number) for number in re.findall(r"Iteration +1\( *(\d+)\)", text))
+    start = text.rindex(f"Iteration    1({taken:4})")
+    text = text[:start] + text[start:].replace(
+        f"Iteration    1({taken:4})", f"Iteration    1({taken + 1:4})", 1
+    )
+    code, out, _, errors = run(edit(r"NELM   =    120", f"NELM   =    {taken + 1}")(text))
+    assert code == 3 and len(errors) == 1 and "ionic step 2: left out, its electrons did not" in errors[0]
+    assert [dataset.energy(atoms) for atoms in dataset.read(out)] == [-68.22868532]
 
 
 def test_steps_of_a_vasprun_that_reached_nelm_are_left_out(run):
@@ -471,6 +494,165 @@ def test_steps_of_a_vasprun_that_reached_nelm_are_left_out(run):
     code, out, _, errors = run(text, name="vasprun.xml")
     assert code == 3 and len(dataset.read(out)) == 18
     assert [re.search(r"step (\d+): left out", line)[1] for line in errors] == ["1", "2"]
+
+
+# ---- what versions and settings of VASP write otherwise
+
+
+@pytest.mark.parametrize("cut", [0.75, " General timing"])
+def test_complete_steps_of_a_killed_run_are_imported(cut, run):
+    text = twice(unpacked("OUTCAR_Ni.gz"))
+    at = int(cut * len(text)) if isinstance(cut, float) else text.index(cut)
+    code, out, _, errors = run(text[:at], name="OUTCAR")
+    n_steps = len(dataset.read(out))
+    assert code == 3 and n_steps == (1 if isinstance(cut, float) else 2)
+    assert re.search(
+        rf"OUTCAR, line \d+: the file ends after {n_steps} ionic steps without VASP's closing", *errors
+    )
+
+
+@pytest.mark.parametrize(("cut", "n_steps"), [(0.5, 15), ("</modeling>", 20)])
+def test_complete_steps_of_a_vasprun_that_was_cut_are_imported(cut, n_steps, run):
+    text = unpacked("vasprun_Ti.xml.xz")
+    code, out, _, errors = run(text[: int(cut * len(text)) if isinstance(cut, float) else text.index(cut)])
+    assert code == 3 and len(dataset.read(out)) == n_steps
+    assert re.search(rf"line \d+: the file ends after {n_steps} ionic steps", *errors)
+
+
+def forces_and_energies(path) -> list[tuple[float, float]]:
+    """Of each frame, its energy and the x component of the force on its second atom."""
+    return [(dataset.energy(atoms), atoms.get_forces()[1, 0]) for atoms in dataset.read(path)]
+
+
+PAIRED = [(-68.22868532, -0.455659), (-68.22968532, -0.355659)]
+
+
+@pytest.fixture(scope="module")
+def two_steps():
+    """An OUTCAR of two ionic steps with the energies and forces that `PAIRED` names."""
+    return last(r"-0\.455659", "-0.355659")(twice(unpacked("OUTCAR_Ni.gz")))
+
+
+def test_outcar_with_the_energy_before_the_forces(two_steps, run):
+    # VASP 5.2.2. The block of the energy ends where the next line of dashes and times begins.
+    energy = r"(?s)(  FORCE on cell.*?)(  FREE ENERGIE OF.*?energy\(sigma->0\).*?\n)"
+    text, n = re.subn(energy, r"\2\1", two_steps)
+    assert n == 2 and text.index("FREE ENERGIE OF") < text.index("TOTAL-FORCE")
+    code, out, _, errors = run(text)
+    assert (code, errors) == (0, []) and forces_and_energies(out) == PAIRED
+
+
+def test_outcar_with_the_forces_without_van_der_waals_beside(two_steps, run):
+    head = r"TOTAL-FORCE (eV/Angst),                                   FORCE-w/o vdW (eV/Angst)"
+    row = r"^( +-?\d+\.\d{5} +-?\d+\.\d{5} +-?\d+\.\d{5} +(-?\d+\.\d{6} *){3})$"
+    text, n = re.subn(row, r"\1   0.100000   0.200000   0.300000", two_steps, flags=re.MULTILINE)
+    assert n == 36
+    code, out, _, errors = run(text.replace("TOTAL-FORCE (eV/Angst)", head))
+    assert (code, errors) == (0, []) and forces_and_energies(out) == PAIRED
+
+
+def test_outcar_that_has_forces_of_some_steps_only(two_steps, run):
+    # NWRITE = 0: basis vectors and forces of the first and the last ionic step.
+    start, end = (two_steps.rindex(text) for text in (" VOLUME and BASIS-vectors", "  FREE ENERGIE OF"))
+    code, out, _, errors = run(two_steps[:start] + two_steps[end:])
+    assert code == 3 and forces_and_energies(out) == PAIRED[:1]
+    assert "ionic step 2: left out, its energy, forces or cell is not in the file" in errors[0]
+    # The cell of the header is that of every step, unless it was relaxed.
+    without = re.sub(
+        r"(?m)(^ +direct lattice vectors.*\n(.*\n){3})(?=(.*\n)*.*Iteration    2\()", "", two_steps
+    )
+    first = two_steps.index("Iteration    1(")
+    without = two_steps[:first] + two_steps[first:].replace("direct lattice vectors", "vectors")
+    code, out, _, _ = run(without)
+    assert code == 0 and dataset.read(out)[1].cell.lengths() == pytest.approx([17.93435] * 3)
+    refused(
+        run(edit("ISIF   =      2", "ISIF   =      3")(without)),
+        "its energy, forces or cell is not in the file",
+    )
+
+
+def test_outcar_without_the_energy_of_a_step(two_steps, run):
+    code, out, _, errors = run(last(r"^  free  energy   TOTEN.*\n", "")(two_steps))
+    assert code == 3 and forces_and_energies(out) == PAIRED[:1]
+    assert "ionic step 2: left out, its energy, forces or cell is not in the file" in errors[0]
+
+
+def test_outcars_of_two_runs_in_one_file(two_steps, run):
+    other = two_steps.replace("PAW_PBE Ni", "PAW_PBE Co")
+    code, out, _, errors = run(two_steps + other)
+    assert (code, errors) == (0, []) and forces_and_energies(out) == 2 * PAIRED
+    assert [set(atoms.symbols) for atoms in dataset.read(out)] == [{"Ni"}, {"Ni"}, {"Co"}, {"Co"}]
+
+
+def test_computed_steps_of_a_run_with_a_force_field(two_steps, run):
+    at = two_steps.index("  FORCE on cell"), two_steps.index("General timing")
+    lattice, table = (re.search(text, two_steps[at[0] :])[0] for text in (
+        r"(?s)      direct lattice vectors.*?length", r"(?s) POSITION  .*?total drift"
+    ))  # fmt: skip
+    predicted = "\n".join([
+        "  ML FORCE on cell =-STRESS in cart. coord. units (eV/cell)", "  in kB  " + "   1000.0" * 6,
+        lattice.replace("17.934", "19.934"), table.replace("(eV/Angst)", "(eV/Angst) (ML)").replace("-0.455659", "9.000000"),
+        "  ML FREE ENERGIE OF THE ION-ELECTRON SYSTEM (eV)", "  free  energy ML TOTEN  =   -50.0 eV",
+        "  ML energy  without entropy=  -50.0  ML energy(sigma->0) =   -50.0", "",
+    ])  # fmt: skip
+    # Before the electronic steps of both ionic steps, and once alone.
+    first = two_steps.index("----------------------------------------- Iteration")
+    second = (
+        first
+        + 1
+        + two_steps[first + 1 :].index("----------------------------------------- Iteration    1(   1)")
+    )
+    end = "     LOOP+:  cpu time\n"
+    text = "".join([
+        two_steps[:first], predicted, two_steps[first:second], end, predicted, two_steps[second : at[1] - 1], end,
+        predicted, end, two_steps[at[1] - 1 :],
+    ])  # fmt: skip
+    code, out, _, errors = run(text)
+    assert code == 3 and forces_and_energies(out) == PAIRED
+    assert "left out, 1 ionic steps predicted by VASP's force field" in errors[0]
+    for atoms in dataset.read(out):
+        assert atoms.cell.lengths() == pytest.approx([17.93435] * 3) and atoms.get_stress()[
+            0
+        ] == pytest.approx(KBAR * 4.29429)
+
+
+def test_with_isif_1_there_is_no_stress(run):
+    for text, pattern in (
+        (unpacked("OUTCAR_Ni.gz"), r"(ISIF +=  +)2"), (unpacked("vasprun_Ti.xml.xz"), r'(name="ISIF"> +)3'),
+    ):  # fmt: skip
+        code, out, _, errors = run(edit(pattern, r"\g<1>1", count=0)(text))
+        assert code == 0 and all("stress" not in atoms.calc.results for atoms in dataset.read(out))
+        assert "ionic step 1: the stress is left out: with ISIF = 1" in errors[0]
+
+
+@pytest.mark.parametrize(("written", "potcar", "symbol"), [("i ", "Ti_sv_GW", "Ti"), ("X ", "Xe", "Xe"), ("r ", "Zr_sv", "Zr"), ("S ", "Sn_d", "Sn"), ("Ti", "new", "Ti")])  # fmt: skip
+def test_elements_that_vasp_cuts_short_are_told_by_their_potcar(written, potcar, symbol, run):
+    text = unpacked("vasprun_Ti.xml.xz").replace("<c>Ti</c>", f"<c>{written}</c>").replace("Ti_sv_GW", potcar)
+    code, out, _, _ = run(text)
+    assert code == 0 and set(dataset.read(out)[0].symbols) == {symbol}
+
+
+def test_ml_ab_may_end_in_its_line_of_stars(run, several):
+    assert run(several[1] + "*" * 50)[0] == 0
+
+
+def test_a_stress_of_zeros_in_ml_ab_is_left_out_with_a_line(run, frames):
+    code, out, _, errors = run(ml_ab([of_frame(atoms, np.zeros(6)) for atoms in frames[-3:]]))
+    assert code == 0 and not any("stress" in atoms.calc.results for atoms in dataset.read(out))
+    assert len(errors) == 1 and "configuration 1: a stress of nothing but zeros" in errors[0]
+    assert errors[0].endswith("(3 frames: also configuration 2, configuration 3)")
+
+
+def test_a_vasprun_takes_little_memory(run, tmp_path):
+    head, *steps, end = re.split(r"(?=<calculation>)|(?<=</calculation>)", unpacked("vasprun_Ti.xml.xz"))
+    steps = [step for step in steps if "<calculation>" in step]
+    path = tmp_path / "vasprun.xml"
+    path.write_text("".join([head, *steps * 20, end]))
+    tracemalloc.start()
+    n_steps = sum(1 for _ in importing.vasprun(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert n_steps == 400 and peak < path.stat().st_size / 2
 
 
 # ---- extended XYZ with other keys, and other units
@@ -496,10 +678,83 @@ def test_extended_xyz_with_other_keys(run, frames, tmp_path):
         assert repr(atoms.info) == repr(expected.info) and set(atoms.arrays) == {"numbers", "positions"}
     refused(run(text), "IN, frame 1: no energy; give --energy-key, one of: REF_energy")
     refused(run(text, options=keys[:2]), "frame 1: no forces; give --forces-key, one of: dft_force")
-    refused(run(text, options=(*keys[:4], "--stress-key", "virial")), "frame 1: no virial; found: .*sigma")
-    refused(run(DATA / "OUTCAR_Ni.gz", options=keys[:2]), "VASP's own files have no keys to choose")
+    refused(run(text, options=(*keys[:4], "--stress-key", "virial")), "no frame has virial; found .*sigma")
+    refused(run(DATA / "OUTCAR_Ni.gz", options=keys[:2]), "only extended XYZ has keys to choose")
     refused(run(text[:-4], options=keys), "frame 9: truncated")
-    refused(run(text.replace("sigma=", "other="), options=keys), "frame 1: no sigma")
+    refused(run(text.replace("sigma=", "other="), options=keys), "no frame has sigma")
+    refused(run(text, options=("--energy-key", "energy_Ha", *keys[2:])), "energy_Ha names another unit")
+    refused(run(text, options=("--energy-key", "energy_per_atom")), "energy_per_atom names another unit")
+
+
+def test_a_stress_by_another_name_need_not_be_in_every_frame(run, frames, tmp_path):
+    dataset.write(tmp_path / "good.xyz", frames)
+    text = renamed(tmp_path / "good.xyz", {"stress": "sigma"}).replace(" sigma=", " was=", 1)
+    code, out, _, errors = run(text, options=("--stress-key", "sigma"))
+    assert (code, errors) == (0, [])
+    first, *others = dataset.read(out)
+    assert "stress" not in first.calc.results
+    for atoms, expected in zip(others, frames[1:], strict=True):
+        assert np.array_equal(atoms.get_stress(), expected.get_stress())
+
+
+@pytest.mark.parametrize(("key", "options"), [("virial", ()), ("virials", ()), ("REF_virial", ("--stress-key", "REF_virial"))])  # fmt: skip
+def test_a_virial_becomes_a_stress(key, options, run, frames, tmp_path):
+    virials = deepcopy(frames[:2])
+    for atoms in virials:
+        stress = atoms.calc.results.pop("stress")
+        atoms.info[key] = -voigt_6_to_full_3x3_stress(stress) * atoms.cell.volume
+    dataset.write(tmp_path / "virial.xyz", virials)
+    code, out, _, errors = run(tmp_path / "virial.xyz", options=options)
+    assert code == 0 and len(errors) == 1 and "frame 1: the stress is taken as -virial" in errors[0]
+    for atoms, expected in zip(dataset.read(out), frames[:2], strict=True):
+        assert atoms.get_stress() == pytest.approx(expected.get_stress())
+
+
+def test_a_second_set_of_labels_is_pointed_out(run, frames, tmp_path):
+    dataset.write(tmp_path / "good.xyz", frames)
+    text = renamed(tmp_path / "good.xyz", {"forces": "REF_forces"}).replace(
+        " energy=", " REF_energy=-1.0 energy="
+    )
+    code, _, _, errors = run(text, options=("--forces-key", "REF_forces"))
+    assert code == 0 and len(errors) == 1 and "frame 1: REF_energy is there and not used" in errors[0]
+    chosen = run(text, options=("--forces-key", "REF_forces", "--energy-key", "energy"))
+    assert chosen[0] == 0 and not chosen[3]
+
+
+def test_a_net_force_is_pointed_out(run, frames, tmp_path):
+    pushed = deepcopy([frames[0], frames[1], frames[-1]])
+    pushed[1].calc.results["forces"] += [0.5, 0, 0]
+    dataset.write(tmp_path / "pushed.xyz", pushed)
+    _, _, _, errors = run(tmp_path / "pushed.xyz")
+    assert len(errors) == 1 and "pushed.xyz, frame 2: the forces do not sum to zero" in errors[0]
+
+
+# ---- other files that ASE reads
+
+
+@pytest.mark.parametrize("name", ["run.traj", "run.db", "run.json"])
+def test_files_that_ase_reads_are_imported(name, run, frames, tmp_path):
+    fixed = deepcopy(frames)
+    for atoms in fixed:
+        atoms.set_constraint(FixAtoms([0]))
+    ase.io.write(tmp_path / name, fixed)
+    code, out, _, errors = run(tmp_path / name)
+    assert (code, errors) == (0, [])
+    for atoms, expected in zip(dataset.read(out), frames, strict=True):
+        assert np.array_equal(atoms.numbers, expected.numbers) and not atoms.constraints
+        assert atoms.get_forces() == pytest.approx(expected.calc.results["forces"])
+        assert dataset.energy(atoms) == pytest.approx(dataset.energy(expected))
+        assert atoms.get_stress() == pytest.approx(expected.get_stress())
+
+
+def test_other_files_without_labels_are_refused_by_their_frame(run, frames, tmp_path):
+    ase.io.write(tmp_path / "POSCAR", frames[0])
+    refused(run(tmp_path / "POSCAR"), "POSCAR, frame 1: no energy")
+    (tmp_path / "notes.txt").write_text("energies and forces\n")
+    refused(
+        run(tmp_path / "notes.txt"),
+        r"ASE does not read it \(.*convert it: ase.io.write\('OUT.xyz', ase.io.read",
+    )
 
 
 def test_the_chosen_key_counts_and_not_another_of_our_name(run, frames, tmp_path):
@@ -561,6 +816,31 @@ def test_sound_but_unusual_lengths_are_not_refused(run, frames, tmp_path):
     for number, members in enumerate([[argon], [alone], [*frames[1:], close]]):
         dataset.write(tmp_path / f"{number}.xyz", members)
         assert run(tmp_path / f"{number}.xyz")[0] == 0
+
+
+def test_a_molecule_in_a_large_box_is_quick(run, tmp_path):
+    frames = []
+    for seed in range(40):
+        atoms = molecule("C6H6", cell=[100] * 3, pbc=False)
+        atoms.rattle(0.2, seed=seed)
+        atoms.calc = SinglePointCalculator(atoms, energy=-76.0, forces=np.zeros((12, 3)))
+        frames.append(atoms)
+    dataset.write(tmp_path / "box.xyz", frames)
+    start = time.process_time()
+    code, out, _, errors = run(tmp_path / "box.xyz")
+    assert time.process_time() - start < 5
+    assert code == 0 and len(errors) == 1 and "frame 1: taken as periodic in all directions" in errors[0]
+
+
+def test_shortest_distance_is_that_over_all_images(frames):
+    for atoms in [*frames, bulk("Cu"), bulk("Cu") * (1, 1, 30), mx2("WSe2", vacuum=10)]:
+        skewed = atoms.copy()
+        skewed.set_cell([[1, 0, 0], [3, 1, 0], [-2, 1, 1]] @ skewed.cell.array)
+        skewed.pbc = atoms.pbc = True
+        i, j, d = neighbor_list("ijd", atoms, 4.0)
+        radii = covalent_radii[atoms.numbers]
+        assert importing.shortest(atoms) == pytest.approx((d / (radii[i] + radii[j])).min())
+        assert importing.shortest(skewed) == pytest.approx(importing.shortest(atoms))
 
 
 # ---- groups
