@@ -198,6 +198,33 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
 
 
+@pytest.mark.parametrize("damage", ["cut", "empty", "flipped", "without a checksum"])
+def test_what_is_cached_does_not_count_when_it_is_damaged(damage, tmp_path, capsys):
+    path = tmp_path / "cells" / "0000.npz"
+    assert records.cached(path) is None
+    places = np.arange(300.0)
+    records.cache(path, places=places)
+    assert records.cached(path)["places"].tolist() == np.load(path)["places"].tolist() == places.tolist()
+    assert not capsys.readouterr().err
+    content = bytearray(path.read_bytes())
+    if damage == "flipped":
+        content[1000] ^= 1
+    ends = {"cut": -100, "empty": 0, "flipped": None, "without a checksum": -32}
+    path.write_bytes(content[: ends[damage]])
+    assert records.cached(path) is None
+    assert (
+        capsys.readouterr().err
+        == f"{path} does not have the checksum at its end: it is damaged, and computed again\n"
+    )
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    path, synced = tmp_path / "result.json", []
+    monkeypatch.setattr("os.fsync", lambda _: synced.append(path.exists()))
+    records.write_json(path, {"a": 1})
+    assert synced == [False] and path.exists()
+
+
 def test_a_result_is_valid_for_its_key_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
     run = parameters.Defect()

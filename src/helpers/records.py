@@ -3,10 +3,12 @@
 import contextlib
 import hashlib
 import importlib.metadata
+import io
 import json
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield temporary
+        with temporary.open(
+            "rb+"
+        ) as file:  # on the disk before its name is, or a power cut leaves an empty file
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -36,6 +42,31 @@ def write_json(path: Path, content: Any) -> None:
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     with whole_file(path) as temporary:
         temporary.write_text(text)
+
+
+def cache(path: Path, **arrays: np.ndarray) -> None:
+    """Write arrays for `cached`, as NumPy's .npz with its SHA-256 at the end, which NumPy passes over."""
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content.getvalue() + hashlib.sha256(content.getvalue()).digest())
+
+
+def cached(path: Path) -> dict[str, np.ndarray] | None:
+    """Return the arrays that `cache` wrote; None if there are none, or if the file is damaged, which is said."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    content, checksum = content[:-32], content[-32:]
+    if hashlib.sha256(content).digest() != checksum:
+        print(
+            f"{path} does not have the checksum at its end: it is damaged, and computed again",
+            file=sys.stderr,
+        )
+        return None
+    with np.load(io.BytesIO(content)) as arrays:
+        return dict(arrays)
 
 
 def sha256(path: Path) -> str:
