@@ -240,6 +240,15 @@ def test_a_finished_run_starts_nothing(resumed, few, monkeypatch):
     assert training.run(online, dataset.split(few)) == model
 
 
+def test_a_damaged_model_is_written_again_from_its_checkpoints(resumed, few):
+    run, _, _, model = resumed
+    whole, curve = model.read_bytes(), training.read_log(log_of(run))["epoch"].tolist()
+    model.write_bytes(whole[:-1000])
+    assert training.run(run, dataset.split(few)) == model
+    assert records.is_whole(model)
+    assert training.read_log(log_of(run))["epoch"].tolist() == curve
+
+
 def test_offline_stays_in_the_run_folder(resumed, place):
     run = resumed[0]
     assert list((run.folder / "wandb").glob("offline-run-*"))
@@ -345,6 +354,23 @@ def test_other_data_sets_the_run_aside_and_its_own_brings_it_back(place, frames)
     training.mark(run, fewer)
     training.prepare(run, fewer)
     assert (run.folder / "other.model").exists()
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"settings": ', b"\xff\xfe"])
+def test_a_training_that_is_not_described_any_more_is_set_aside(damage, place, few, capsys, request):
+    run, parts = tiny(place, seed=20 + len(damage)), dataset.split(few)
+    training.prepare(run, parts)
+    (run.folder / "old.model").touch()
+    (run.folder / training.MARKER).write_bytes(damage)
+    with pytest.raises(FileNotFoundError, match="or a damaged one"):
+        shipping.finished_run(run.folder)
+    training.prepare(run, parts)
+    old = training.aside(run.folder, None)
+    assert f"what was there is now in {old}" in capsys.readouterr().err
+    assert (old / "old.model").exists() and not (run.folder / "old.model").exists()
+    (run.folder / training.MARKER).write_bytes(damage)
+    with pytest.raises(RuntimeError, match=f"{old.name} is there: move one away"):
+        training.prepare(run, parts)
 
 
 def test_what_cannot_be_trained_is_refused(place, few, monkeypatch):

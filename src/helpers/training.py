@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 import warnings
-import zipfile
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -174,6 +173,14 @@ def mark(training: parameters.Training, parts: dict[str, list[Atoms]]) -> None:
     records.write_json(training.folder / MARKER, describe(training, parts))
 
 
+def marked(folder: Path) -> dict[str, Any] | None:
+    """Return what MARKER says of the training in `folder`; None if there is none, or if it cannot be read."""
+    try:
+        return json.loads((folder / MARKER).read_text())
+    except (OSError, ValueError):
+        return None
+
+
 def log_file(folder: Path, settings: dict[str, Any]) -> Path:
     """MACE's text log of a run."""
     return folder / "logs" / f"{settings['name']}_run-{settings['seed']}.log"
@@ -185,10 +192,10 @@ def model_file(folder: Path, settings: dict[str, Any]) -> Path:
 
 
 def finished(folder: Path, settings: dict[str, Any]) -> bool:
-    """Whether mace_run_train reached its end: it writes the model first, then 'Done'."""
+    """Whether mace_run_train reached its end, where it writes the model and then 'Done', and the model is whole."""
     log = log_file(folder, settings)
     done = log.is_file() and log.read_text().rstrip().endswith("INFO: Done")
-    return done and model_file(folder, settings).is_file()
+    return done and records.is_whole(model_file(folder, settings))
 
 
 def checkpoints(folder: Path) -> list[tuple[int, Path]]:
@@ -200,12 +207,7 @@ def checkpoints(folder: Path) -> list[tuple[int, Path]]:
 def drop_damaged(folder: Path) -> None:
     """Delete checkpoints that were cut short: MACE swallows the error and starts again at epoch 0."""
     for _, path in checkpoints(folder):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                whole = archive.testzip() is None
-        except (zipfile.BadZipFile, OSError):
-            whole = False
-        if not whole:
+        if not records.is_whole(path):
             path.unlink()
 
 
@@ -229,7 +231,7 @@ def only_one(folder: Path) -> Iterator[int]:
         yield file.fileno()
 
 
-def aside(folder: Path, description: dict[str, Any]) -> Path:
+def aside(folder: Path, description: dict[str, Any] | None) -> Path:
     """Where a run's folder goes when it makes room for one of other flags or data."""
     digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
     return folder.with_name(f"{folder.name}.{digest[:8]}")
@@ -264,10 +266,17 @@ def prepare(training: parameters.Training, parts: dict[str, list[Atoms]]) -> Non
             "Move it away; or, if it is what this profile trains, say so with helpers.training.mark"
         )
     described = describe(training, parts)
-    if marker.exists() and (other := json.loads(marker.read_text())) != described:
+    if marker.exists() and (other := marked(folder)) != described:
         if aside(folder, other).exists():  # either may be hours of work
-            raise RuntimeError(f"{folder} and {aside(folder, other)} are the same training: move one away")
+            raise RuntimeError(
+                f"{folder} has to make room, but {aside(folder, other)} is there: move one away"
+            )
         folder.rename(aside(folder, other))
+        if other is None:
+            print(
+                f"{marker} is damaged: the training is begun again, what was there is now in {aside(folder, other)}",
+                file=sys.stderr,
+            )
     if not marker.exists() and aside(folder, described).exists():
         shutil.rmtree(folder, ignore_errors=True)
         aside(folder, described).rename(folder)
@@ -311,8 +320,8 @@ def run(training: parameters.Training, parts: dict[str, list[Atoms]]) -> Path:
     folder = training.folder
     check_flags(training)
     described = describe(training, parts)
-    marker, settings = folder / MARKER, described["settings"]
-    if marker.exists() and json.loads(marker.read_text()) == described and finished(folder, settings):
+    settings = described["settings"]
+    if marked(folder) == described and finished(folder, settings):
         return model_file(folder, settings)
     if training.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device = 'cuda': PyTorch finds no GPU here; set device = 'cpu'")
