@@ -150,8 +150,12 @@ def test_a_file_outside_is_loaded_only_if_trusted_and_only_if_whole(shipped, tmp
     outside.write_bytes(shipped.read_bytes()[:-1000])
     with pytest.raises(ValueError, match="set trust_model = True if you know where it comes from"):
         potential.load(str(outside))
-    with pytest.raises(ValueError, match="truncated or not a model"):
-        potential.load(str(outside), trust_model=True)
+    flipped = bytearray(shipped.read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    for content in (shipped.read_bytes()[:-1000], flipped):
+        outside.write_bytes(content)
+        with pytest.raises(ValueError, match="mine.model is truncated or damaged: copy it again"):
+            potential.load(str(outside), trust_model=True)
     outside.write_bytes(shipped.read_bytes())
     assert potential.load(str(outside)).registered  # the checksum is that of a shipped model
 
@@ -162,6 +166,23 @@ def test_a_file_that_holds_something_else_is_refused(tmp_path):
     torch.save({"weights": [1, 2, 3]}, tmp_path / "dict.model")
     with pytest.raises(ValueError, match="holds a dict, not a MACE model"):
         potential.load(str(tmp_path / "dict.model"), trust_model=True)
+
+
+def test_a_model_without_blocks_or_of_no_numbers_is_refused(shipped, tmp_path):
+    import torch
+
+    network = potential.load("wse2-small").calculator.models[0]
+    network.atomic_energies_fn.atomic_energies[0] = float("nan")
+    torch.save(network, tmp_path / "failed.model")
+    with pytest.raises(
+        ValueError, match="failed.model: atomic_energies_fn.atomic_energies has values that are no numbers"
+    ):
+        potential.load(str(tmp_path / "failed.model"), trust_model=True)
+    empty = torch.nn.Module()
+    empty.atomic_numbers, empty.r_max = torch.tensor([34, 74]), torch.tensor(5.0)
+    torch.save(empty, tmp_path / "empty.model")
+    with pytest.raises(ValueError, match="holds a Module, not a MACE model"):
+        potential.load(str(tmp_path / "empty.model"), trust_model=True)
 
 
 def test_a_model_of_another_mace_names_the_version_it_needs(tmp_path):
@@ -275,11 +296,35 @@ def test_other_files_of_one_name_have_results_of_their_own(tmp_path):
     assert parameters.Defect(strain=-0.0).tag == parameters.Defect().tag
 
 
-def test_a_damaged_record_of_a_model_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "MODELS", tmp_path)
-    (tmp_path / "other.json").write_text('{"sha256": ')
+@pytest.mark.parametrize("text", ['{"sha256": ', "[]", "{}", "3", "\udcff"])
+def test_a_damaged_record_is_told_to_who_loads_that_model(text, shipped):
+    sound = records.registry()
+    assert set(sound) == set(paths.SHIPPED)
+    shutil.copy(shipped, shipped.with_name("other.model"))
+    shipped.with_name("other.json").write_text(text, errors="surrogateescape")
+    shipped.with_name("notes.json").write_text(text, errors="surrogateescape")  # a stranger's, of no model
+    assert records.registry() == sound
     with pytest.raises(ValueError, match="other.json does not describe a model.*restore it from git"):
-        records.registry()
+        potential.load("other")
+
+
+def test_a_users_own_model_and_notes_do_not_touch_the_runs_of_others(shipped):
+    before = {step: run.key for step, run in parameters.default_runs().items()}
+    own = shipped.with_name("mine.model")
+    own.write_bytes(b"another")
+    record = shipped.with_suffix(".json").read_text()
+    own.with_suffix(".json").write_text(record.replace(records.sha256(shipped), "0" * 64))
+    shutil.copy(shipped.with_suffix(".log"), own.with_suffix(".log"))
+    assert before == {step: run.key for step, run in parameters.default_runs().items()}
+    with pytest.raises(ValueError, match="mine.model .* damaged or was exchanged"):
+        potential.load("mine")
+    own.with_suffix(".json").unlink()
+    with pytest.raises(ValueError, match="has no record in data/models.*trust_model = True"):
+        potential.load("mine")
+    with pytest.raises(ValueError, match="truncated or not a model"):
+        potential.load("mine", trust_model=True)
+    shipped.with_suffix(".json").write_text(record + "\n")
+    assert parameters.Defect().key != before["05_defect"]
 
 
 def test_vacancy_takes_one_atom_and_finds_its_neighbours():

@@ -200,9 +200,9 @@ class Training(Data):
 
     @cached_property
     def inputs(self) -> dict[str, str]:
-        shipped = [path for path in paths.MODELS.glob("*.*") if path.suffix in (".log", ".json")]
-        tried = paths.DATA / "training_choices.json"
-        known = super().inputs | {path.name: records.sha256(path) for path in (*sorted(shipped), tried)}
+        shipped = [paths.MODELS / f"{name}.{suffix}" for name in paths.SHIPPED for suffix in ("json", "log")]
+        read = [path for path in (*shipped, paths.DATA / "training_choices.json") if path.is_file()]
+        known = super().inputs | {path.name: records.sha256(path) for path in read}
         if self.foundation_model:
             known["foundation_model"] = records.sha256(paths.model_file(self.foundation_model))
         return known
@@ -350,12 +350,15 @@ class Defect(WithCommittee, DefectiveCell):
 
     @cached_property
     def inputs(self) -> dict[str, str]:
-        known = [
-            *sorted(paths.MODELS.glob("*.json")),  # they say what a model was trained on
-            paths.REFERENCE / "monolayer.json",
-            paths.REFERENCE / "vacancy_3x3.yaml.xz",
+        known = [paths.REFERENCE / "monolayer.json", paths.REFERENCE / "vacancy_3x3.yaml.xz"]
+        inputs = super().inputs
+        # The records of this very model say what it was trained on.
+        known += [
+            paths.MODELS / f"{name}.json"
+            for name, record in records.registry().items()
+            if record["sha256"] == inputs["model"]
         ]
-        return super().inputs | {path.name: records.sha256(path) for path in known}
+        return inputs | {path.name: records.sha256(path) for path in known}
 
 
 def increasing(values: list) -> list:

@@ -9,9 +9,10 @@ import os
 import platform
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -67,6 +68,15 @@ def cached(path: Path) -> dict[str, np.ndarray] | None:
         return None
     with np.load(io.BytesIO(content)) as arrays:
         return dict(arrays)
+
+
+def is_whole(archive: Path | BinaryIO) -> bool:
+    """Return whether a zip file, which is what PyTorch writes, can be read to its end and has the checksums it names."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            return opened.testzip() is None
+    except Exception:  # zipfile raises whatever the damaged bytes happen to mean
+        return False
 
 
 def sha256(path: Path) -> str:
@@ -126,16 +136,25 @@ def geometry_key(cells: Iterable[Any], *also: Any) -> str:
     return digest.hexdigest()[:16]
 
 
+def of_model(path: Path) -> dict[str, Any] | None:
+    """Return what NAME.json beside the file NAME.model says: `sha256`, `data`, `split`; None without one, ValueError if it is damaged."""
+    beside = path.with_suffix(".json")
+    try:
+        record = json.loads(beside.read_text())
+        return {name: record[name] for name in ("sha256", "data", "split")}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{beside} does not describe a model ({error!r}): restore it from git") from error
+
+
 def registry() -> dict[str, dict[str, Any]]:
-    """What data/models/*.json says of each model, by name: `sha256`, `data`, `split`; ValueError if one is damaged."""
+    """Return the record of each model in data/models that has a sound one, by name."""
     known = {}
-    for path in paths.MODELS.glob("*.json"):
-        try:
-            record = json.loads(path.read_text())
-            known[path.stem] = {name: record[name] for name in ("sha256", "data", "split")}
-        except (ValueError, KeyError) as error:
-            raise ValueError(f"{path} does not describe a model ({error}): restore it from git") from error
-    return known
+    for path in sorted(paths.MODELS.glob("*.model")):
+        with contextlib.suppress(ValueError):  # who loads that model is told
+            known[path.stem] = of_model(path)
+    return {name: record for name, record in known.items() if record}
 
 
 def write(run: Any, results: dict[str, Any]) -> Path:
