@@ -7,6 +7,7 @@ import hashlib
 import os
 import shlex
 import sys
+import time
 from pathlib import Path
 
 import yaml
@@ -17,7 +18,7 @@ SWEEP = config.get("sweep")
 if "sweep" in sys.argv and not SWEEP:
     sys.exit("A sweep of what? Name a file: snakemake sweep --config sweep=params/thesis.yaml")
 
-QUIET = "--quiet" in sys.argv  # as `make` calls; other calls may only look
+QUIET = "--quiet" in sys.argv  # as `make` calls
 if QUIET:
     logger.setLevel("ERROR")
 
@@ -36,6 +37,7 @@ REPORT = RESULTS / "report"
 COMPARISON = parameters.Comparison()
 AWAITED = {run.step for run in COMPARISON.needed}
 CELLS = RESULTS / "logs" / "cells.done"  # the larger cells of 07 are relaxed
+AGAIN = RESULTS / "logs" / f"again.{time.time_ns()}"  # of a new name, so that it has to be made
 
 
 def name(run):
@@ -51,14 +53,11 @@ def executed(run):
     return RESULTS / run.step / run.tag / "notebook.ipynb"
 
 
-# An executed notebook without a valid result (of another key, or damaged) does not count. Jobs on
-# a cluster read this file too, and there others are at work; --summary, --dag and the like have no executor.
-executes = workflow.executor_plugin is not None
-if (QUIET or SWEEP and executes) and workflow.is_main_process and not workflow.dryrun:
-    for run in RUNS.values():
-        if records.load(run) is None:
-            (paths.ROOT / executed(run)).unlink(missing_ok=True)
-            (paths.ROOT / log_of(run)).unlink(missing_ok=True)
+def again(run):
+    """What makes Snakemake execute a notebook anew that lies there without a valid result (of another key, or damaged)."""
+    # Jobs on a cluster read this file too, when it is settled what they do.
+    lies_there = workflow.is_main_process and (paths.ROOT / executed(run)).exists()
+    return AGAIN if lies_there and not records.is_executed(run) else []
 
 
 def logged(command):
@@ -97,15 +96,25 @@ onstart:
     # From here on a step that fails speaks for itself.
     if QUIET:
         logger.setLevel("CRITICAL")
+    for run in RUNS.values():
+        if workflow.is_main_process and records.load(run) is None:
+            log_of(run).unlink(missing_ok=True)  # or an earlier failure would be told again
+
+
+onsuccess:
+    AGAIN.unlink(missing_ok=True)
 
 
 onerror:
+    AGAIN.unlink(missing_ok=True)
     for run in RUNS.values():
         if log_of(run).exists() and records.load(run) is None:
             print(f"{name(run)} {sweeps.failure(run, log_of(run).read_text())}. See {log_of(run)}", file=sys.stderr)
 
 
 RESULTS_OF_ALL = [executed(run).with_name(file) for run in RUNS.values() for file in ("notebook.ipynb", "result.json")]
+# Named here too: what is missing Snakemake makes only for those who ask for it.
+RESULTS_OF_ALL += [AGAIN] if any(map(again, RUNS.values())) else []
 
 if SWEEP:
 
@@ -131,6 +140,7 @@ for step in STEPS:
             step
         input:
             of(step, before),
+            of(step, again),
             [] if SWEEP or step != COMPARISON.step else CELLS,
             # `ancient`: not the file's time decides, but what it computes and shows, see params.
             notebook=ancient(f"notebooks/{step}.ipynb"),
@@ -157,6 +167,12 @@ for step in STEPS:
                 + "{sys.executable:q} -m papermill -k python3 --no-progress-bar {resources.arguments} "
                 "{input.notebook:q} {output.notebook:q}"
             )
+
+
+rule again:
+    localrule: True
+    output:
+        touch(AGAIN),
 
 
 if not SWEEP:

@@ -262,8 +262,26 @@ def test_a_result_is_valid_for_its_key_alone(tmp_path, monkeypatch):
         records.key("06_radial_dos", run.model_dump(), run.inputs),
     }
     assert len(keys) == 4
-    (run.folder / "result.json").write_text('{"key": "')
+    path = run.folder / "result.json"
+    for content in (
+        b'{"key": "',
+        b"\xff\xfe",
+        b"[]",
+        b"3",
+        b"[" * 100_000,
+        b'{"key": "%s"}' % run.key.encode(),
+    ):
+        path.write_bytes(content)
+        assert records.load(run) is None
+    path.unlink()
+    (path / "in it").mkdir(parents=True)
     assert records.load(run) is None
+    records.write(run, {"answer": 43})
+    assert records.load(run) == {"answer": 43} and not records.is_executed(run)
+    (run.folder / "notebook.ipynb").write_text('{"cells": []}')
+    assert records.is_executed(run)
+    (run.folder / "notebook.ipynb").write_text('{"cells": [')
+    assert not records.is_executed(run)
 
 
 def test_there_is_a_run_of_every_notebook():

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -160,6 +161,8 @@ def registry() -> dict[str, dict[str, Any]]:
 def write(run: Any, results: dict[str, Any]) -> Path:
     """Write result.json of a run (an instance from `parameters`) and return its path."""
     path = run.folder / "result.json"
+    if path.is_dir():  # which a file cannot replace
+        shutil.rmtree(path)
     write_json(
         path,
         {
@@ -180,13 +183,23 @@ def write(run: Any, results: dict[str, Any]) -> Path:
 
 def load(run: Any) -> dict[str, Any] | None:
     """`results` of the run's result.json if it is valid for the run's key; else None."""
-    path = run.folder / "result.json"
-    try:
-        record = json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
-    valid = isinstance(record, dict) and record.get("key") == run.key
+    record = read_json(run.folder / "result.json")
+    valid = record.get("key") == run.key and isinstance(record.get("results"), dict)
     return record["results"] if valid else None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the dictionary in a JSON file; an empty one if there is none, whatever lies there instead."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def is_executed(run: Any) -> bool:
+    """Return whether the run has a valid result, and its executed notebook can be read."""
+    return load(run) is not None and "cells" in read_json(run.folder / "notebook.ipynb")
 
 
 def execute(run: Any, given: dict[str, Any]) -> None:

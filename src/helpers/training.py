@@ -175,10 +175,7 @@ def mark(training: parameters.Training, parts: dict[str, list[Atoms]]) -> None:
 
 def marked(folder: Path) -> dict[str, Any] | None:
     """Return what MARKER says of the training in `folder`; None if there is none, or if it cannot be read."""
-    try:
-        return json.loads((folder / MARKER).read_text())
-    except (OSError, ValueError):
-        return None
+    return records.read_json(folder / MARKER) or None
 
 
 def log_file(folder: Path, settings: dict[str, Any]) -> Path:
