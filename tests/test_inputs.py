@@ -41,6 +41,47 @@ def test_shells_that_do_not_increase_are_refused():
 
 
 @pytest.mark.parametrize(
+    ("run", "given", "message"),
+    [
+        ("Defect", {"smearing": 0.0005}, "smearing = 0.0005: must be 0.005 THz or more: the grid"),
+        ("Defect", {"seed": 10**30}, "seed = 1000.*: must be less than 4294967296"),
+        ("Dilute", {"broadening": 1e-6}, "broadening = 1e-06: must be 0.005 THz or more"),
+        ("Dilute", {"tail": [9]}, r"tail = \[9\]: must have at least 2 item"),
+        ("RadialDos", {"outer_radii": [4.0, float("inf")]}, r"outer_radii\[1\] = inf: must be a finite number"),
+        ("Training", {"flags": {"lr": {1}}}, r"flags\['lr'\] = .1.: must be text, a finite number, or True or False$"),
+        ("Training", {"flags": {"lr": b"x"}}, r"flags\['lr'\] = b'x': must be text"),
+        ("Training", {"flags": "{'lr': 1e999}"}, r"flags\['lr'\] = inf: must be text, a finite number"),
+        ("Training", {"flags": {3: 4}}, "flags.* must be text"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_served_is_refused(run, given, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(parameters, run).of(given)
+
+
+def test_a_file_that_is_not_there_is_called_by_its_parameter():
+    for run, name, value in (
+        ("Training", "foundation_model", "~nouser/x.model"),
+        ("Defect", "model", f"{300 * 'x'}.model"),
+        ("ActiveLearning", "proposals", "none.xyz"),
+        ("Data", "data", 300 * "x"),
+    ):
+        more = {"labels": "gpaw"} if name == "proposals" else {}
+        with pytest.raises(FileNotFoundError, match=f"^{name} = '{value}': no "):
+            getattr(parameters, run).of({name: value} | more)
+
+
+def test_every_tag_is_a_name_that_a_file_may_have(tmp_path):
+    radii = [4.0 + number / 7 for number in range(40)]
+    data = tmp_path / f"{80 * 'é'}.xyz"
+    shutil.copy(paths.DATA / "wse2.xyz", data)
+    runs = [parameters.RadialDos(outer_radii=radii), parameters.RadialDos(outer_radii=radii[1:])]
+    runs += [parameters.Dilute(sizes=[6, *range(12, 200)]), parameters.Data(data=str(data))]
+    assert len({run.tag for run in runs}) == len(runs)
+    assert all(len(run.tag.encode()) <= 120 for run in runs)
+
+
+@pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"supercells": "six"}, "supercells = 'six': must be a list, like"),
@@ -104,7 +145,7 @@ def test_an_unknown_defect_or_formula_is_named():
         ValueError, match="unknown defect 'V_S' of WSe2; known: V_W, V_Se; did you mean 'V_Se'?"
     ):
         structures.vacancy(cell, "V_S")
-    for formula in ("WSe", "hello", "W2Se"):
+    for formula in ("WSe", "hello", "W2Se", "SeW2", "WMo2", "SSe2", ""):
         with pytest.raises(ValueError, match=f"formula = '{formula}': must be one metal and two"):
             structures.monolayer(formula, 3.32, 3.36)
 

@@ -426,6 +426,13 @@ def test_flags_over_the_profile(place, few):
         ({"ema": "no"}, "'ema' = 'no': give it as True or False: it is a switch"),
         ({"compute_stress": True}, "give it as text, 'True'"),
         ({"max_num_epochs": 20}, "start_stage_two = 57 must lie between 0 and max_num_epochs = 20"),
+        ({"max_num_epochs": "20"}, "start_stage_two = 57 must lie between 0 and max_num_epochs = 20"),
+        ({"eval_interval": 30}, r"eval_interval = 30 no epoch of stage two \(57 to 59\) is evaluated"),
+        ({"eval_interval": 0}, "eval_interval = 0 no epoch"),
+        ({"start_stage_two": 59, "patience": 3}, r"eval_interval = 1 no epoch of stage two \(60 to 59\)"),
+        ({"lr": "fast"}, "mace_run_train says argument --lr: invalid float value: 'fast'"),
+        ({"loss": "best"}, "mace_run_train says argument --loss: invalid choice: 'best'"),
+        ({"error_table": "TotalMAE"}, "'error_table' is set by the run itself"),
     ):
         with pytest.raises(ValueError, match=message):
             training.run(tiny(place, flags=wrong), dataset.split(few))

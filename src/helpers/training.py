@@ -74,6 +74,7 @@ ARCHITECTURE = ("model", "hidden_irreps", "max_ell", "r_max")
 OURS = (
     "name", "train_file", "valid_file", "work_dir", "device", "seed", "foundation_model", "stage_two", "swa",
     "restart_latest", "save_all_checkpoints", "log_dir", "model_dir", "checkpoints_dir",
+    "log_level", "error_table", "config", "dry_run", "help", "distributed",  # with other values our reading of its log fails
 )  # fmt: skip
 # Where it runs and what is drawn of it: a run may go on under other values of these.
 BOOKKEEPING = ("device", "plot", "plot_frequency", "wandb", "wandb_project", "wandb_entity", "wandb_name")
@@ -117,9 +118,10 @@ def check_flags(training: parameters.Training) -> None:
     with quiet():
         from mace.tools import build_default_arg_parser
 
+        parser = build_default_arg_parser()
     takes = {  # whether it takes a value
         option.removeprefix("--"): action.nargs != 0
-        for action in build_default_arg_parser()._actions
+        for action in parser._actions
         for option in action.option_strings
     }
     for name, value in training.flags.items():
@@ -132,12 +134,26 @@ def check_flags(training: parameters.Training) -> None:
         if isinstance(value, bool) == takes[name]:
             how = f"text, '{value}'" if takes[name] else "True or False: it is a switch"
             raise ValueError(f"flags: '{name}' = {value!r}: give it as {how}")
-    merged = PROFILES[training.profile] | training.flags
-    first, last = merged["start_stage_two"], merged["max_num_epochs"]
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            given = parser.parse_args(arguments(flags(training, {})))
+    except SystemExit:
+        raise ValueError(
+            f"flags: mace_run_train says {said.getvalue().split('error: ')[-1].strip()}"
+        ) from None
+    first, last, every = given.start_swa, given.max_num_epochs, given.eval_interval
     if not 0 < first < last:
         raise ValueError(
             f"flags: start_stage_two = {first} must lie between 0 and max_num_epochs = {last}, "
             "or one of the two stages does not take place: give both"
+        )
+    # Out of patience, MACE leaves the first epoch of stage two out.
+    begins = first + (every > 0 and given.patience * every < first)
+    if every < 1 or -(-begins // every) * every >= last:
+        raise ValueError(
+            f"flags: with eval_interval = {every} no epoch of stage two ({begins} to {last - 1}) is evaluated, and without that "
+            "there is no model at the end: take a smaller one, like 1"
         )
 
 
