@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from helpers import fingerprint, parameters, paths, records, sweeps
+from helpers import execution, fingerprint, parameters, paths, records, sweeps
 
 SWEEP = config.get("sweep")
 if "sweep" in sys.argv and not SWEEP:
@@ -21,6 +21,8 @@ if "sweep" in sys.argv and not SWEEP:
 QUIET = "--quiet" in sys.argv  # as `make` calls
 if QUIET:
     logger.setLevel("ERROR")
+if "MAKELEVEL" in os.environ and workflow.is_main_process:
+    execution.end_with_parent()  # which is `make`
 
 
 workdir: paths.ROOT
@@ -61,12 +63,8 @@ def again(run):
 
 
 def logged(command):
-    """`command` with its output in the log and one line on the screen; on failure the log's end."""
-    return (
-        f"if {command} > {{log:q}} 2>&1; then echo '{{resources.label}}' ... $SECONDS s; "
-        "else echo '{resources.label}' failed after $SECONDS s. The end of {log:q}:; "
-        "(sed -n '/^Exception encountered/,$p' {log:q} | grep . || cat {log:q}) | tail -n 30; exit 1; fi"
-    )
+    """`command` with its output in the log and one line on the screen; `exec`, so that it ends with Snakemake."""
+    return "exec {sys.executable:q} workflow/logged.py {log:q} {resources.label:q} " + command
 
 
 def of(step, what):
@@ -86,10 +84,10 @@ def before(run):
 
 
 def arguments(run):
-    """What papermill is told, on one line. Not a `param`: the device does not make a result another."""
+    """The parameters, on one line. Not a `param`: the device does not make a result another."""
     given = sweeps.given(run)
     line = yaml.safe_dump(given, default_flow_style=True, width=float("inf")).strip()
-    return f"-y {shlex.quote(line)}" if given else ""
+    return shlex.quote(line) if given else ""
 
 
 onstart:
@@ -164,8 +162,7 @@ for step in STEPS:
         shell:
             logged(
                 ("{sys.executable:q} workflow/on_cores.py {threads} " if SWEEP else "")
-                + "{sys.executable:q} -m papermill -k python3 --no-progress-bar {resources.arguments} "
-                "{input.notebook:q} {output.notebook:q}"
+                + "{sys.executable:q} -m helpers.execution {rule} {output.notebook:q} {resources.arguments}"
             )
 
 

@@ -93,6 +93,29 @@ def test_what_lies_there_damaged_is_executed_anew(tmp_path):
     assert sorted(path.name for path in (tmp_path / "logs").iterdir()) == ["01_data.txt"]
 
 
+def test_a_run_takes_the_kernel_of_its_own_python_and_says_at_last_what_is_wrong(tmp_path):
+    kernel = tmp_path / "jupyter" / "kernels" / "python3"
+    kernel.mkdir(parents=True)
+    (kernel / "kernel.json").write_text('{"argv": ["/bin/false"], "display_name": "x", "language": "python"}')
+    data = tmp_path / "few.xyz"
+    data.write_text("2\n\nW 0 0 0\n")
+
+    def executed(*given: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "helpers.execution", "01_data", tmp_path / "out" / "notebook.ipynb", *given],
+            env=os.environ | {"WSE2_RESULTS": str(tmp_path), "JUPYTER_PATH": str(tmp_path / "jupyter")},
+            capture_output=True, text=True,
+        )  # fmt: skip
+
+    refused = executed("{data: none.xyz}")
+    assert refused.stderr.startswith("FileNotFoundError: data = 'none.xyz': no such file")
+    assert refused.returncode and not (tmp_path / "out").exists(), "nothing is started"
+    failed = executed(f"{{data: {data}}}")
+    assert failed.returncode and "Exception encountered at" in failed.stderr
+    assert re.match(r"\w+: .*few.xyz", failed.stderr.splitlines()[-1])
+    assert "Warning" not in failed.stderr and "warning" not in failed.stderr
+
+
 def test_numbers_have_errors_where_a_committee_computed_them(monkeypatch):
     rows = [
         ("x", "04_pristine", "cells/-1", "{:.2f} ± {spread[x][0]:.2f} Å"),

@@ -18,7 +18,7 @@ from phonopy.structure.atoms import PhonopyAtoms
 from phonopy.structure.symmetry import Symmetry
 from tqdm import tqdm
 
-from helpers import fingerprint, records
+from helpers import execution, fingerprint, records
 from helpers.hessian import Hessian, Term
 from helpers.potential import Potential, evaluate
 
@@ -201,7 +201,11 @@ def on_every_core(
             return
         context = multiprocessing.get_context("fork")
         running = [
-            context.Process(target=lambda share: list(write(share)), args=(tasks[i::processes],), daemon=True)
+            context.Process(
+                target=lambda share: (execution.end_with_parent(), list(write(share))),
+                args=(tasks[i::processes],),
+                daemon=True,
+            )
             for i in range(processes)
         ]
         try:

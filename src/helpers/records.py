@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from helpers import fingerprint, paths
+from helpers import execution, fingerprint, paths
 
 SCHEMA = 1
 PACKAGES = ("ase", "mace-torch", "numpy", "phonopy", "scipy", "spglib", "torch")
@@ -204,13 +204,7 @@ def is_executed(run: Any) -> bool:
 
 def execute(run: Any, given: dict[str, Any]) -> None:
     """Execute the notebook of a run, with the parameters `given`, into the run's folder."""
-    import papermill  # here, for it takes a second and most who need records do not need it
-
-    run.folder.mkdir(parents=True, exist_ok=True)
-    papermill.execute_notebook(
-        paths.NOTEBOOKS / f"{run.step}.ipynb", run.folder / "notebook.ipynb",
-        parameters=given, kernel_name="python3", progress_bar=False,
-    )  # fmt: skip
+    execution.execute(run.step, run.folder / "notebook.ipynb", given)
 
 
 def obtain(run: Any) -> dict[str, Any]:
