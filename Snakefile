@@ -7,19 +7,22 @@ import hashlib
 import os
 import shlex
 import sys
+import time
 from pathlib import Path
 
 import yaml
 
-from helpers import fingerprint, parameters, paths, records, sweeps
+from helpers import execution, fingerprint, parameters, paths, records, sweeps
 
 SWEEP = config.get("sweep")
 if "sweep" in sys.argv and not SWEEP:
     sys.exit("A sweep of what? Name a file: snakemake sweep --config sweep=params/thesis.yaml")
 
-QUIET = "--quiet" in sys.argv  # as `make` calls; other calls may only look
+QUIET = "--quiet" in sys.argv  # as `make` calls
 if QUIET:
     logger.setLevel("ERROR")
+if "MAKELEVEL" in os.environ and workflow.is_main_process:
+    execution.end_with_parent()  # which is `make`
 
 
 workdir: paths.ROOT
@@ -37,6 +40,7 @@ COMPARISON = parameters.Comparison()
 AWAITED = {run.step for run in COMPARISON.needed}
 CELLS = RESULTS / "logs" / "cells.done"  # the larger cells of 07 and 08 are relaxed
 LARGE = (COMPARISON.step, parameters.Dilute.step)
+AGAIN = RESULTS / "logs" / f"again.{time.time_ns()}"  # of a new name, so that it has to be made
 
 
 def name(run):
@@ -52,23 +56,16 @@ def executed(run):
     return RESULTS / run.step / run.tag / "notebook.ipynb"
 
 
-# An executed notebook without a valid result (of another key, or damaged) does not count. Jobs on
-# a cluster read this file too, and there others are at work; --summary, --dag and the like have no executor.
-executes = workflow.executor_plugin is not None
-if (QUIET or SWEEP and executes) and workflow.is_main_process and not workflow.dryrun:
-    for run in RUNS.values():
-        if records.load(run) is None:
-            (paths.ROOT / executed(run)).unlink(missing_ok=True)
-            (paths.ROOT / log_of(run)).unlink(missing_ok=True)
+def again(run):
+    """What makes Snakemake execute a notebook anew that lies there without a valid result (of another key, or damaged)."""
+    # Jobs on a cluster read this file too, when it is settled what they do.
+    lies_there = workflow.is_main_process and (paths.ROOT / executed(run)).exists()
+    return AGAIN if lies_there and not records.is_executed(run) else []
 
 
 def logged(command):
-    """`command` with its output in the log and one line on the screen; on failure the log's end."""
-    return (
-        f"if {command} > {{log:q}} 2>&1; then echo '{{resources.label}}' ... $SECONDS s; "
-        "else echo '{resources.label}' failed after $SECONDS s. The end of {log:q}:; "
-        "(sed -n '/^Exception encountered/,$p' {log:q} | grep . || cat {log:q}) | tail -n 30; exit 1; fi"
-    )
+    """`command` with its output in the log and one line on the screen; `exec`, so that it ends with Snakemake."""
+    return "exec {sys.executable:q} workflow/logged.py {log:q} {resources.label:q} " + command
 
 
 def of(step, what):
@@ -88,25 +85,35 @@ def before(run):
 
 
 def arguments(run):
-    """What papermill is told, on one line. Not a `param`: the device does not make a result another."""
+    """The parameters, on one line. Not a `param`: the device does not make a result another."""
     given = sweeps.given(run)
     line = yaml.safe_dump(given, default_flow_style=True, width=float("inf")).strip()
-    return f"-y {shlex.quote(line)}" if given else ""
+    return shlex.quote(line) if given else ""
 
 
 onstart:
     # From here on a step that fails speaks for itself.
     if QUIET:
         logger.setLevel("CRITICAL")
+    for run in RUNS.values():
+        if workflow.is_main_process and records.load(run) is None:
+            log_of(run).unlink(missing_ok=True)  # or an earlier failure would be told again
+
+
+onsuccess:
+    AGAIN.unlink(missing_ok=True)
 
 
 onerror:
+    AGAIN.unlink(missing_ok=True)
     for run in RUNS.values():
         if log_of(run).exists() and records.load(run) is None:
             print(f"{name(run)} {sweeps.failure(run, log_of(run).read_text())}. See {log_of(run)}", file=sys.stderr)
 
 
 RESULTS_OF_ALL = [executed(run).with_name(file) for run in RUNS.values() for file in ("notebook.ipynb", "result.json")]
+# Named here too: what is missing Snakemake makes only for those who ask for it.
+RESULTS_OF_ALL += [AGAIN] if any(map(again, RUNS.values())) else []
 
 if SWEEP:
 
@@ -132,6 +139,7 @@ for step in STEPS:
             step
         input:
             of(step, before),
+            of(step, again),
             CELLS if not SWEEP and step in LARGE else [],
             # `ancient`: not the file's time decides, but what it computes and shows, see params.
             notebook=ancient(f"notebooks/{step}.ipynb"),
@@ -155,9 +163,14 @@ for step in STEPS:
         shell:
             logged(
                 ("{sys.executable:q} workflow/on_cores.py {threads} " if SWEEP else "")
-                + "{sys.executable:q} -m papermill -k python3 --no-progress-bar {resources.arguments} "
-                "{input.notebook:q} {output.notebook:q}"
+                + "{sys.executable:q} -m helpers.execution {rule} {output.notebook:q} {resources.arguments}"
             )
+
+
+rule again:
+    localrule: True
+    output:
+        touch(AGAIN),
 
 
 if not SWEEP:

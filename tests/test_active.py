@@ -51,6 +51,9 @@ def test_features_are_kept_and_made_one_batch_at_a_time(mace, frames, slopes, tm
     for one, other in zip(alone, slopes, strict=True):
         assert one.forces == pytest.approx(other.forces, abs=1e-12)
         assert one.stress == pytest.approx(other.stress, abs=1e-12)
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:-50])  # damaged, and so made again
+    assert active.slopes(mace, frames, tmp_path)[1].forces == pytest.approx(slopes[1].forces, abs=1e-12)
     monkeypatch.setattr(active, "differentiated", None)  # not called again
     assert active.slopes(mace, frames, tmp_path)[1].forces == pytest.approx(slopes[1].forces, abs=1e-12)
 

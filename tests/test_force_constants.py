@@ -171,6 +171,10 @@ def test_an_interrupted_hessian_goes_on_where_it_stopped(mace, sheet, tmp_path, 
     assert [len(some) for some in computed] == [2, 2, 2, 1]  # of 5, two begun twice
     assert computed[1] == computed[2]
     assert error(resumed.blocks, straight.blocks) < 1e-12  # in passes of another size
+    path = next((tmp_path / "hessian").rglob("*.npz"))
+    path.write_bytes(path.read_bytes()[:-1])  # damaged, and so computed again
+    assert error(force_constants.unfolded(atoms, mace, folder=tmp_path).blocks, straight.blocks) < 1e-12
+    assert len(computed) == 5 and len(computed[4]) == 1
     monkeypatch.setattr(Layers, "__init__", None)  # nothing left to compute
     force_constants.unfolded(atoms, mace, folder=tmp_path)
 

@@ -41,6 +41,47 @@ def test_shells_that_do_not_increase_are_refused():
 
 
 @pytest.mark.parametrize(
+    ("run", "given", "message"),
+    [
+        ("Defect", {"smearing": 0.0005}, "smearing = 0.0005: must be 0.005 THz or more: the grid"),
+        ("Defect", {"seed": 10**30}, "seed = 1000.*: must be less than 4294967296"),
+        ("Dilute", {"broadening": 1e-6}, "broadening = 1e-06: must be 0.005 THz or more"),
+        ("Dilute", {"radii": [9]}, r"radii = \[9\]: must have at least 2 item"),
+        ("RadialDos", {"outer_radii": [4.0, float("inf")]}, r"outer_radii\[1\] = inf: must be a finite number"),
+        ("Training", {"flags": {"lr": {1}}}, r"flags\['lr'\] = .1.: must be text, a finite number, or True or False$"),
+        ("Training", {"flags": {"lr": b"x"}}, r"flags\['lr'\] = b'x': must be text"),
+        ("Training", {"flags": "{'lr': 1e999}"}, r"flags\['lr'\] = inf: must be text, a finite number"),
+        ("Training", {"flags": {3: 4}}, "flags.* must be text"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_served_is_refused(run, given, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(parameters, run).of(given)
+
+
+def test_a_file_that_is_not_there_is_called_by_its_parameter():
+    for run, name, value in (
+        ("Training", "foundation_model", "~nouser/x.model"),
+        ("Defect", "model", f"{300 * 'x'}.model"),
+        ("ActiveLearning", "proposals", "none.xyz"),
+        ("Data", "data", 300 * "x"),
+    ):
+        more = {"labels": "gpaw"} if name == "proposals" else {}
+        with pytest.raises(FileNotFoundError, match=f"^{name} = '{value}': no "):
+            getattr(parameters, run).of({name: value} | more)
+
+
+def test_every_tag_is_a_name_that_a_file_may_have(tmp_path):
+    radii = [4.0 + number / 7 for number in range(40)]
+    data = tmp_path / f"{80 * 'é'}.xyz"
+    shutil.copy(paths.DATA / "wse2.xyz", data)
+    runs = [parameters.RadialDos(outer_radii=radii), parameters.RadialDos(outer_radii=radii[1:])]
+    runs += [parameters.Dilute(sizes=list(range(12, 200))), parameters.Data(data=str(data))]
+    assert len({run.tag for run in runs}) == len(runs)
+    assert all(len(run.tag.encode()) <= 120 for run in runs)
+
+
+@pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"supercells": "six"}, "supercells = 'six': must be a list, like"),
@@ -104,7 +145,7 @@ def test_an_unknown_defect_or_formula_is_named():
         ValueError, match="unknown defect 'V_S' of WSe2; known: V_W, V_Se; did you mean 'V_Se'?"
     ):
         structures.vacancy(cell, "V_S")
-    for formula in ("WSe", "hello", "W2Se"):
+    for formula in ("WSe", "hello", "W2Se", "SeW2", "WMo2", "SSe2", ""):
         with pytest.raises(ValueError, match=f"formula = '{formula}': must be one metal and two"):
             structures.monolayer(formula, 3.32, 3.36)
 
@@ -150,8 +191,12 @@ def test_a_file_outside_is_loaded_only_if_trusted_and_only_if_whole(shipped, tmp
     outside.write_bytes(shipped.read_bytes()[:-1000])
     with pytest.raises(ValueError, match="set trust_model = True if you know where it comes from"):
         potential.load(str(outside))
-    with pytest.raises(ValueError, match="truncated or not a model"):
-        potential.load(str(outside), trust_model=True)
+    flipped = bytearray(shipped.read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    for content in (shipped.read_bytes()[:-1000], flipped):
+        outside.write_bytes(content)
+        with pytest.raises(ValueError, match="mine.model is truncated or damaged: copy it again"):
+            potential.load(str(outside), trust_model=True)
     outside.write_bytes(shipped.read_bytes())
     assert potential.load(str(outside)).registered  # the checksum is that of a shipped model
 
@@ -162,6 +207,23 @@ def test_a_file_that_holds_something_else_is_refused(tmp_path):
     torch.save({"weights": [1, 2, 3]}, tmp_path / "dict.model")
     with pytest.raises(ValueError, match="holds a dict, not a MACE model"):
         potential.load(str(tmp_path / "dict.model"), trust_model=True)
+
+
+def test_a_model_without_blocks_or_of_no_numbers_is_refused(shipped, tmp_path):
+    import torch
+
+    network = potential.load("wse2-small").calculator.models[0]
+    network.atomic_energies_fn.atomic_energies[0] = float("nan")
+    torch.save(network, tmp_path / "failed.model")
+    with pytest.raises(
+        ValueError, match="failed.model: atomic_energies_fn.atomic_energies has values that are no numbers"
+    ):
+        potential.load(str(tmp_path / "failed.model"), trust_model=True)
+    empty = torch.nn.Module()
+    empty.atomic_numbers, empty.r_max = torch.tensor([34, 74]), torch.tensor(5.0)
+    torch.save(empty, tmp_path / "empty.model")
+    with pytest.raises(ValueError, match="holds a Module, not a MACE model"):
+        potential.load(str(tmp_path / "empty.model"), trust_model=True)
 
 
 def test_a_model_of_another_mace_names_the_version_it_needs(tmp_path):
@@ -198,6 +260,33 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
 
 
+@pytest.mark.parametrize("damage", ["cut", "empty", "flipped", "without a checksum"])
+def test_what_is_cached_does_not_count_when_it_is_damaged(damage, tmp_path, capsys):
+    path = tmp_path / "cells" / "0000.npz"
+    assert records.cached(path) is None
+    places = np.arange(300.0)
+    records.cache(path, places=places)
+    assert records.cached(path)["places"].tolist() == np.load(path)["places"].tolist() == places.tolist()
+    assert not capsys.readouterr().err
+    content = bytearray(path.read_bytes())
+    if damage == "flipped":
+        content[1000] ^= 1
+    ends = {"cut": -100, "empty": 0, "flipped": None, "without a checksum": -32}
+    path.write_bytes(content[: ends[damage]])
+    assert records.cached(path) is None
+    assert (
+        capsys.readouterr().err
+        == f"{path} does not have the checksum at its end: it is damaged, and computed again\n"
+    )
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    path, synced = tmp_path / "result.json", []
+    monkeypatch.setattr("os.fsync", lambda _: synced.append(path.exists()))
+    records.write_json(path, {"a": 1})
+    assert synced == [False] and path.exists()
+
+
 def test_a_result_is_valid_for_its_key_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
     run = parameters.Defect()
@@ -214,8 +303,26 @@ def test_a_result_is_valid_for_its_key_alone(tmp_path, monkeypatch):
         records.key("06_radial_dos", run.model_dump(), run.inputs),
     }
     assert len(keys) == 4
-    (run.folder / "result.json").write_text('{"key": "')
+    path = run.folder / "result.json"
+    for content in (
+        b'{"key": "',
+        b"\xff\xfe",
+        b"[]",
+        b"3",
+        b"[" * 100_000,
+        b'{"key": "%s"}' % run.key.encode(),
+    ):
+        path.write_bytes(content)
+        assert records.load(run) is None
+    path.unlink()
+    (path / "in it").mkdir(parents=True)
     assert records.load(run) is None
+    records.write(run, {"answer": 43})
+    assert records.load(run) == {"answer": 43} and not records.is_executed(run)
+    (run.folder / "notebook.ipynb").write_text('{"cells": []}')
+    assert records.is_executed(run)
+    (run.folder / "notebook.ipynb").write_text('{"cells": [')
+    assert not records.is_executed(run)
 
 
 def test_there_is_a_run_of_every_notebook():
@@ -248,11 +355,35 @@ def test_other_files_of_one_name_have_results_of_their_own(tmp_path):
     assert parameters.Defect(strain=-0.0).tag == parameters.Defect().tag
 
 
-def test_a_damaged_record_of_a_model_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "MODELS", tmp_path)
-    (tmp_path / "other.json").write_text('{"sha256": ')
+@pytest.mark.parametrize("text", ['{"sha256": ', "[]", "{}", "3", "\udcff"])
+def test_a_damaged_record_is_told_to_who_loads_that_model(text, shipped):
+    sound = records.registry()
+    assert set(sound) == set(paths.SHIPPED)
+    shutil.copy(shipped, shipped.with_name("other.model"))
+    shipped.with_name("other.json").write_text(text, errors="surrogateescape")
+    shipped.with_name("notes.json").write_text(text, errors="surrogateescape")  # a stranger's, of no model
+    assert records.registry() == sound
     with pytest.raises(ValueError, match="other.json does not describe a model.*restore it from git"):
-        records.registry()
+        potential.load("other")
+
+
+def test_a_users_own_model_and_notes_do_not_touch_the_runs_of_others(shipped):
+    before = {step: run.key for step, run in parameters.default_runs().items()}
+    own = shipped.with_name("mine.model")
+    own.write_bytes(b"another")
+    record = shipped.with_suffix(".json").read_text()
+    own.with_suffix(".json").write_text(record.replace(records.sha256(shipped), "0" * 64))
+    shutil.copy(shipped.with_suffix(".log"), own.with_suffix(".log"))
+    assert before == {step: run.key for step, run in parameters.default_runs().items()}
+    with pytest.raises(ValueError, match="mine.model .* damaged or was exchanged"):
+        potential.load("mine")
+    own.with_suffix(".json").unlink()
+    with pytest.raises(ValueError, match="has no record in data/models.*trust_model = True"):
+        potential.load("mine")
+    with pytest.raises(ValueError, match="truncated or not a model"):
+        potential.load("mine", trust_model=True)
+    shipped.with_suffix(".json").write_text(record + "\n")
+    assert parameters.Defect().key != before["05_defect"]
 
 
 def test_vacancy_takes_one_atom_and_finds_its_neighbours():

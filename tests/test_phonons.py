@@ -277,6 +277,10 @@ def test_interrupted_displacements_go_on_where_they_stopped(tmp_path):
         force_constants.by_differences(chain, 2, counting, **arguments)
     resumed = force_constants.by_differences(chain, 2, counting, **arguments)
     assert len(calls) == 1 + len(resumed.displacements)
+    path = next(tmp_path.rglob("*.npz"))
+    path.write_bytes(path.read_bytes()[:-1])  # damaged, and so computed again
+    resumed = force_constants.by_differences(chain, 2, counting, **arguments)
+    assert len(calls) == 2 + len(resumed.displacements)
     straight = SimpleNamespace(calculator=Springs(5.0), checksum="other")
     whole = force_constants.by_differences(chain, 2, straight, **arguments)
     assert resumed.force_constants == pytest.approx(whole.force_constants)
@@ -436,6 +440,13 @@ def test_a_relaxation_is_kept_and_found(mace, tmp_path, monkeypatch):
     assert again.positions == pytest.approx(first.positions, abs=1e-12)
     with pytest.raises(TypeError):  # another start is computed
         relaxation.relax(structures.strained(start, 0.01), mace, hold_symmetry=True, folder=tmp_path)
+    monkeypatch.undo()
+    (path,) = tmp_path.iterdir()
+    content = path.read_bytes()
+    path.write_bytes(content.replace(first.positions.tobytes(), (first.positions + 6).tobytes()))
+    assert path.read_bytes() != content
+    again = relaxation.relax(start, mace, hold_symmetry=True, folder=tmp_path)
+    assert again.positions == pytest.approx(first.positions, abs=1e-6)
 
 
 def test_the_vacancy_relaxes_as_in_dft(mace):

@@ -125,10 +125,10 @@ def test_two_runs_do_not_share_a_core(tmp_path):
 
 # Where the test has put a file `hold`, the notebook says so and waits until it is interrupted.
 HELD = """
-import threading
+import os, threading
 from helpers import paths
 if (paths.ROOT / "hold").exists():
-    (paths.ROOT / "held" / str(run.supercell)).touch()
+    (paths.ROOT / "held" / str(run.supercell)).write_text(str(os.getpid()))
     threading.Event().wait()"""
 
 
@@ -230,6 +230,37 @@ def test_a_sweep_goes_on(compendium):
     listed = snakemake(compendium, "sweep", "--config", "sweep=quick.yaml", "-n").communicate()[0]
     counts = dict(line.split() for line in listed.splitlines() if line[:3] in {step[:3] for step in steps})
     assert counts == {step: str(steps.count(step)) for step in steps}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a process cannot ask to end with another on this system")
+def test_nothing_goes_on_when_make_is_killed(compendium, tmp_path):
+    (tmp_path / "Makefile").write_text(
+        f"all:\n\t@{sys.executable} -m snakemake sweep --config sweep=quick.yaml --quiet rules\n"
+    )
+    (compendium / "hold").touch()
+    (compendium / "held").mkdir(exist_ok=True)
+    for path in (compendium / "held").iterdir():
+        path.unlink()
+    with (tmp_path / "screen.txt").open("w") as screen:
+        process = subprocess.Popen(
+            ["make", "-f", tmp_path / "Makefile"], cwd=compendium, stdin=subprocess.DEVNULL, stdout=screen, stderr=screen,
+            env=os.environ | {"PYTHONPATH": str(compendium / "src"), "WSE2_RESULTS": str(tmp_path / "results")},
+        )  # fmt: skip
+        while not (held := [path.read_text() for path in (compendium / "held").iterdir()]) or not all(held):
+            assert process.poll() is None, (tmp_path / "screen.txt").read_text()
+            time.sleep(0.1)
+        process.kill()
+        process.wait()
+    (compendium / "hold").unlink()
+    for number in held:  # its kernel has gone: what nobody waits for may stay as a zombie
+        status = Path("/proc", number, "status")
+        for _ in range(600):
+            if not status.exists() or "State:\tZ" in status.read_text():
+                break
+            time.sleep(0.1)
+        else:
+            os.kill(int(number), signal.SIGKILL)
+            pytest.fail("a notebook outlived the make that started it")
 
 
 def test_a_sweep_without_a_file_or_with_a_wrong_one_is_refused_before_anything_runs(compendium):

@@ -240,6 +240,15 @@ def test_a_finished_run_starts_nothing(resumed, few, monkeypatch):
     assert training.run(online, dataset.split(few)) == model
 
 
+def test_a_damaged_model_is_written_again_from_its_checkpoints(resumed, few):
+    run, _, _, model = resumed
+    whole, curve = model.read_bytes(), training.read_log(log_of(run))["epoch"].tolist()
+    model.write_bytes(whole[:-1000])
+    assert training.run(run, dataset.split(few)) == model
+    assert records.is_whole(model)
+    assert training.read_log(log_of(run))["epoch"].tolist() == curve
+
+
 def test_offline_stays_in_the_run_folder(resumed, place):
     run = resumed[0]
     assert list((run.folder / "wandb").glob("offline-run-*"))
@@ -347,6 +356,23 @@ def test_other_data_sets_the_run_aside_and_its_own_brings_it_back(place, frames)
     assert (run.folder / "other.model").exists()
 
 
+@pytest.mark.parametrize("damage", [b"", b'{"settings": ', b"\xff\xfe"])
+def test_a_training_that_is_not_described_any_more_is_set_aside(damage, place, few, capsys, request):
+    run, parts = tiny(place, seed=20 + len(damage)), dataset.split(few)
+    training.prepare(run, parts)
+    (run.folder / "old.model").touch()
+    (run.folder / training.MARKER).write_bytes(damage)
+    with pytest.raises(FileNotFoundError, match="or a damaged one"):
+        shipping.finished_run(run.folder)
+    training.prepare(run, parts)
+    old = training.aside(run.folder, None)
+    assert f"what was there is now in {old}" in capsys.readouterr().err
+    assert (old / "old.model").exists() and not (run.folder / "old.model").exists()
+    (run.folder / training.MARKER).write_bytes(damage)
+    with pytest.raises(RuntimeError, match=f"{old.name} is there: move one away"):
+        training.prepare(run, parts)
+
+
 def test_what_cannot_be_trained_is_refused(place, few, monkeypatch):
     run = tiny(place, seed=8)
     parts = dataset.split(few)
@@ -400,6 +426,13 @@ def test_flags_over_the_profile(place, few):
         ({"ema": "no"}, "'ema' = 'no': give it as True or False: it is a switch"),
         ({"compute_stress": True}, "give it as text, 'True'"),
         ({"max_num_epochs": 20}, "start_stage_two = 57 must lie between 0 and max_num_epochs = 20"),
+        ({"max_num_epochs": "20"}, "start_stage_two = 57 must lie between 0 and max_num_epochs = 20"),
+        ({"eval_interval": 30}, r"eval_interval = 30 no epoch of stage two \(57 to 59\) is evaluated"),
+        ({"eval_interval": 0}, "eval_interval = 0 no epoch"),
+        ({"start_stage_two": 59, "patience": 3}, r"eval_interval = 1 no epoch of stage two \(60 to 59\)"),
+        ({"lr": "fast"}, "mace_run_train says argument --lr: invalid float value: 'fast'"),
+        ({"loss": "best"}, "mace_run_train says argument --loss: invalid choice: 'best'"),
+        ({"error_table": "TotalMAE"}, "'error_table' is set by the run itself"),
     ):
         with pytest.raises(ValueError, match=message):
             training.run(tiny(place, flags=wrong), dataset.split(few))

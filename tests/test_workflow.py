@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -63,10 +64,56 @@ def test_a_result_of_another_key_does_not_count(tmp_path):
     folder.mkdir(parents=True)
     (folder / "notebook.ipynb").touch()
     (folder / "result.json").write_text('{"key": "another", "results": {}}')
-    assert run("snakemake", "-np", "--nolock", results=tmp_path).returncode == 0
-    assert (folder / "notebook.ipynb").exists(), "who only looks must leave things as they are"
-    assert run("snakemake", "--list-rules", "--quiet", "rules", results=tmp_path).returncode == 0
-    assert not (folder / "notebook.ipynb").exists()
+    for command in (["-n"], ["-n", "--quiet", "rules"], ["--list-rules", "--quiet", "rules"], ["--summary"]):
+        looked = run("snakemake", *command, "--nolock", results=tmp_path)
+        assert looked.returncode == 0, looked.stderr
+        assert (folder / "notebook.ipynb").exists(), "who only looks must leave things as they are"
+        assert command != ["-n"] or re.search("^01_data +1$", looked.stdout, re.MULTILINE)
+
+
+def test_what_lies_there_damaged_is_executed_anew(tmp_path):
+    folder = tmp_path / "01_data" / "wse2"
+    notebook, result = folder / "notebook.ipynb", folder / "result.json"
+
+    def executed() -> bool:
+        done = run("snakemake", "01_data", "again", "--quiet", "rules", "--nolock", results=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(result.read_text())["results"] and json.loads(notebook.read_text())["cells"]
+        return "01_data ..." in done.stdout
+
+    assert executed()
+    assert not executed()
+    result.write_bytes(b"\xff\xfe")
+    assert executed()
+    result.unlink()
+    (result / "in it").mkdir(parents=True)
+    notebook.write_text('{"cells": [')
+    assert executed()
+    assert not executed()
+    assert sorted(path.name for path in (tmp_path / "logs").iterdir()) == ["01_data.txt"]
+
+
+def test_a_run_takes_the_kernel_of_its_own_python_and_says_at_last_what_is_wrong(tmp_path):
+    kernel = tmp_path / "jupyter" / "kernels" / "python3"
+    kernel.mkdir(parents=True)
+    (kernel / "kernel.json").write_text('{"argv": ["/bin/false"], "display_name": "x", "language": "python"}')
+    data = tmp_path / "few.xyz"
+    data.write_text("2\n\nW 0 0 0\n")
+
+    def executed(*given: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "helpers.execution", "01_data", tmp_path / "out" / "notebook.ipynb", *given],
+            env=os.environ | {"WSE2_RESULTS": str(tmp_path), "JUPYTER_PATH": str(tmp_path / "jupyter")},
+            capture_output=True, text=True,
+        )  # fmt: skip
+
+    refused = executed("{data: none.xyz}")
+    assert refused.stderr.startswith("FileNotFoundError: data = 'none.xyz': no such file")
+    assert refused.returncode and not (tmp_path / "out").exists(), "nothing is started"
+    failed = executed(f"{{data: {data}}}")
+    assert failed.returncode and "Exception encountered at" in failed.stderr
+    assert re.match(r"\w+: .*few.xyz", failed.stderr.splitlines()[-1])
+    assert "Warning" not in failed.stderr and "warning" not in failed.stderr
 
 
 def test_numbers_have_errors_where_a_committee_computed_them(monkeypatch):
@@ -145,4 +192,7 @@ def test_a_notebook_of_other_cells_is_not_published(tmp_path):
     other["cells"] = [cell for cell in other["cells"] if cell["cell_type"] == "markdown"]
     (tmp_path / "executed.ipynb").write_text(json.dumps(other))
     with pytest.raises(ValueError, match="has other cells than notebooks/01_data.ipynb: run `make` again"):
+        publish.with_outputs("01_data", tmp_path / "executed.ipynb")
+    (tmp_path / "executed.ipynb").write_text('{"cells": [')
+    with pytest.raises(ValueError, match="executed.ipynb is no notebook .NotJSONError.: run `make` again"):
         publish.with_outputs("01_data", tmp_path / "executed.ipynb")

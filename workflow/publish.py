@@ -200,10 +200,14 @@ def with_outputs(step: str, executed: Path) -> nbformat.NotebookNode:
     Its words may have changed since. Raises ValueError if the code is another.
     """
     notebook = nbformat.read(paths.NOTEBOOKS / f"{step}.ipynb", as_version=4)
-    cells, others = (
-        [cell for cell in each.cells if cell.cell_type == "code"]
-        for each in (notebook, nbformat.read(executed, as_version=4))
-    )
+    try:
+        run = nbformat.read(executed, as_version=4)
+    except (OSError, ValueError, AttributeError, KeyError) as error:
+        why = type(error).__name__  # nbformat's message has the whole file in it
+        raise ValueError(
+            f"{executed} is no notebook ({why}): run `make` again, which executes it anew"
+        ) from None
+    cells, others = ([cell for cell in each.cells if cell.cell_type == "code"] for each in (notebook, run))
     if len(cells) != len(others):
         raise ValueError(f"{executed} has other cells than notebooks/{step}.ipynb: run `make` again")
     for cell, other in zip(cells, others, strict=True):

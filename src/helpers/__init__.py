@@ -1,6 +1,6 @@
 """Helpers behind the notebooks, one idea a module; each may import those above it in this list.
 
-paths, fingerprint, structures, records, parameters, dataset, reference, potential, relaxation, hessian, layers,
+paths, fingerprint, execution, structures, records, parameters, dataset, reference, potential, relaxation, hessian, layers,
 force_constants, phonons, evaluation, training, localisation, ledger, figures.
 """
 

@@ -62,11 +62,12 @@ def readout(potential: Potential) -> np.ndarray:
 def slopes(potential: Potential, frames: list[Atoms], folder: Path) -> list[Slopes]:
     """Return the slopes of each frame.
 
-    Kept in `folder` for each geometry, model and code that computes them, and found there.
+    Cached in `folder` for each geometry, model and code that computes them, and found there.
     """
     code = fingerprint.of("active.differentiated")
-    kept = [folder / f"{records.geometry_key([atoms], potential.checksum, code)}.npz" for atoms in frames]
-    missing = {path: atoms for path, atoms in zip(kept, frames, strict=True) if not path.exists()}
+    paths = [folder / f"{records.geometry_key([atoms], potential.checksum, code)}.npz" for atoms in frames]
+    found = {path: records.cached(path) for path in paths}
+    missing = {path: atoms for path, atoms in zip(paths, frames, strict=True) if found[path] is None}
     batches: list[list[Path]] = []
     for path, atoms in missing.items():
         if not batches or sum(len(missing[each]) for each in batches[-1]) + len(atoms) > ATOMS_AT_ONCE:
@@ -77,11 +78,8 @@ def slopes(potential: Potential, frames: list[Atoms], folder: Path) -> list[Slop
         force_constants.on_every_core(
             lambda share: write(potential, missing, share), batches, 1, missing, bar
         )
-    found = []
-    for path in kept:
-        with np.load(path) as arrays:
-            found.append(Slopes(**arrays))
-    return found
+    found |= {path: records.cached(path) for path in missing}
+    return [Slopes(**found[path]) for path in paths]
 
 
 def write(potential: Potential, frames: dict[Path, Atoms], batches: list[list[Path]]) -> Iterator[int]:
@@ -89,8 +87,7 @@ def write(potential: Potential, frames: dict[Path, Atoms], batches: list[list[Pa
     for batch in batches:
         found = differentiated(potential, [frames[path] for path in batch])
         for path, each in zip(batch, found, strict=True):
-            with records.whole_file(path) as temporary, temporary.open("wb") as file:
-                np.savez(file, **vars(each))
+            records.cache(path, **vars(each))
         yield len(batch)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 HELPERS = Path(__file__).parent
 # They say where a result lies and what it is called; its parameters and inputs are in its key by their values.
-BOOKKEEPING = {"fingerprint", "parameters", "paths", "records"}
+BOOKKEEPING = {"execution", "fingerprint", "parameters", "paths", "records"}
 # A statement of a notebook that begins with one of these shows something and computes nothing.
 SHOWING = {"display", "figures", "nglview", "pd", "print"}
 

@@ -18,7 +18,7 @@ from phonopy.structure.atoms import PhonopyAtoms
 from phonopy.structure.symmetry import Symmetry
 from tqdm import tqdm
 
-from helpers import fingerprint, records
+from helpers import execution, fingerprint, records
 from helpers.hessian import Hessian, Term
 from helpers.potential import Potential, evaluate
 
@@ -84,7 +84,7 @@ def by_differences(
     """Phonopy object with the force constants (eV/A^2) of the n x n x 1 supercell of `atoms`.
 
     Their shape is (len(atoms), N, 3, 3): rows for one cell, columns for the N atoms of all.
-    `atoms` is relaxed; `displacement` in A. The forces of each displaced cell are kept in
+    `atoms` is relaxed; `displacement` in A. The forces of each displaced cell are cached in
     `folder`/forces as they come, in a folder for each geometry and model, so that an interrupted
     run goes on where it stopped.
     """
@@ -102,11 +102,12 @@ def displaced_forces(phonon: Phonopy, potential: Potential, folder: Path) -> np.
     own = folder / records.geometry_key(cells, potential.checksum, fingerprint.of("potential.evaluate"))
     forces = []
     for i, cell in enumerate(tqdm(cells, desc="displacements", unit="cell", disable=len(cells) < 10)):
-        path = own / f"{i:04d}.npy"
-        if not path.exists():
-            with records.whole_file(path) as temporary:
-                np.save(temporary, evaluate(potential, to_ase(cell))["forces"])
-        forces.append(np.load(path))
+        path = own / f"{i:04d}.npz"
+        found = records.cached(path)
+        if found is None:
+            found = {"forces": evaluate(potential, to_ase(cell))["forces"]}
+            records.cache(path, **found)
+        forces.append(found["forces"])
     return np.array(forces)
 
 
@@ -148,7 +149,7 @@ def unfolded(atoms: Atoms, potential: Potential, *, dtype: str = "float64", fold
 def terms(atoms: Atoms, potential: Potential, *, dtype: str = "float64", folder: Path) -> Iterator[Term]:
     """The terms of all atoms of the periodic cell `atoms`, computed in `dtype`.
 
-    Those of symmetry-inequivalent atoms are computed, and kept in `folder`/hessian as they come,
+    Those of symmetry-inequivalent atoms are computed, and cached in `folder`/hessian as they come,
     in a folder for each geometry, model and what helpers.layers computes, so that an interrupted run goes on.
     """
     symmetry = Symmetry(to_phonopy(atoms), symprec=SYMPREC)
@@ -156,14 +157,12 @@ def terms(atoms: Atoms, potential: Potential, *, dtype: str = "float64", folder:
     code = fingerprint.of("layers.Layers")
     own = folder / "hessian" / records.geometry_key([atoms], potential.checksum, code, dtype)
     paths = {atom: own / f"{atom:04d}.npz" for atom in inequivalent}
-    missing = {atom: path for atom, path in paths.items() if not path.exists()}
+    found = {atom: records.cached(path) for atom, path in paths.items()}
+    missing = {atom: path for atom, path in paths.items() if found[atom] is None}
     if missing:
         compute_terms(checked_layers(potential, atoms, dtype), missing)
-    found = []
-    for path in paths.values():
-        with np.load(path) as kept:
-            found.append(Term(**kept))
-    return with_equivalent(found, atoms, symmetry)
+        found |= {atom: records.cached(path) for atom, path in missing.items()}
+    return with_equivalent([Term(**arrays) for arrays in found.values()], atoms, symmetry)
 
 
 def compute_terms(layers: "Layers", wanted: dict[int, Path]) -> None:
@@ -202,7 +201,11 @@ def on_every_core(
             return
         context = multiprocessing.get_context("fork")
         running = [
-            context.Process(target=lambda share: list(write(share)), args=(tasks[i::processes],), daemon=True)
+            context.Process(
+                target=lambda share: (execution.end_with_parent(), list(write(share))),
+                args=(tasks[i::processes],),
+                daemon=True,
+            )
             for i in range(processes)
         ]
         try:
@@ -247,8 +250,7 @@ def write_terms(layers: "Layers", wanted: dict[int, Path]) -> Iterator[int]:
             torch.cuda.empty_cache()
             continue
         for atom, term in zip(some, found, strict=True):
-            with records.whole_file(wanted[atom]) as temporary, temporary.open("wb") as file:
-                np.savez(file, **vars(term))
+            records.cache(wanted[atom], **vars(term))
         if gpu and waiting == list(wanted):  # the first pass
             taken = torch.cuda.max_memory_allocated() - before
             at_once = max(1, int(torch.cuda.mem_get_info()[0] / 2 / taken))

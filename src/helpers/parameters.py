@@ -35,12 +35,24 @@ def literal(value: Any) -> Any:
 
 
 def for_a_file(text: str) -> str:
-    """`text` with only what a file's name may have; of more than 120 characters the first, and a hash of all."""
-    plain = re.sub(r"[^\w.=+-]", "", text)
-    return plain if len(plain) <= 120 else f"{plain[:100]}-{hashlib.sha256(plain.encode()).hexdigest()[:8]}"
+    """`text` with only what a file's name may have; of more than 120 bytes the first, and a hash of all."""
+    plain = re.sub(r"[^\w.=+-]", "", text).encode()
+    first, digest = plain[:100].decode(errors="ignore"), hashlib.sha256(plain).hexdigest()[:8]
+    return plain.decode() if len(plain) <= 120 else f"{first}-{digest}"
 
 
-Flags = Annotated[dict[str, Any], BeforeValidator(literal)]
+def resolved(width: float) -> float:
+    """`width` in THz of what broadens a density of states; ValueError where the grid that it is drawn on is too coarse."""
+    if width < 0.005:
+        raise ValueError(
+            "must be 0.005 THz or more: the grid of a density of states does not resolve narrower peaks"
+        )
+    return width
+
+
+Width = Annotated[float, Field(le=1.0), AfterValidator(resolved)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # NumPy and MACE take no larger ones
+Flags = Annotated[dict[str, str | bool | int | float], BeforeValidator(literal)]
 
 
 def injected_names(namespace: dict[str, Any]) -> list[str]:
@@ -77,10 +89,14 @@ def complaint(error: dict[str, Any]) -> str:
         "string_type": "must be text",
         "list_type": "must be a list, like [6, 12]",
         "dict_type": 'must be a dictionary, like {"lr": 0.005, "ema": False}, True and False with a capital letter',
+        "too_short": f"must have at least {error.get('ctx', {}).get('min_length')} item(s)",
+        "finite_number": "must be a finite number",
         "bool_type": "must be True or False, with a capital letter (papermill passes 'true' as text)",
     }
-    if len(error["loc"]) > 1:  # within a list
-        name = f"{name}[{error['loc'][1]}]"
+    if len(error["loc"]) > 1:  # within a list or a dictionary
+        name = f"{name}[{error['loc'][1]!r}]"
+    if len(error["loc"]) > 2:  # of a flag, which may be of several types
+        return f"{name} = {value!r}: must be text, a finite number, or True or False"
     why = words.get(error["type"], error["msg"].replace("Input should", "must").removeprefix("Value error, "))
     return f"{name} = {value!r}: {why}"
 
@@ -88,7 +104,8 @@ def complaint(error: dict[str, Any]) -> str:
 class Run(BaseModel):
     """A notebook's parameters. Subclasses name the step."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    # What is not finite JSON cannot hold, and so no result.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
     step: ClassVar[str]
 
     @classmethod
@@ -104,13 +121,18 @@ class Run(BaseModel):
         try:
             run = cls(**{name: namespace[name] for name in known if name in namespace})
         except ValidationError as error:
-            raise ValueError("; ".join(complaint(each) for each in error.errors())) from None
+            raise ValueError("; ".join(dict.fromkeys(complaint(each) for each in error.errors()))) from None
         _ = run.key  # of the files and the code as they are now, not at the end of the run
         return run
 
     @property
     def tag(self) -> str:
         """Readable name of the run, one folder under results/STEP/."""
+        return for_a_file(self.full_tag)
+
+    @property
+    def full_tag(self) -> str:
+        """The same, however long and whatever is in it."""
         raise NotImplementedError
 
     def shared(self, model: type["Run"]) -> dict[str, Any]:
@@ -154,7 +176,7 @@ class Data(Run):
     data: str = "wse2.xyz"
 
     @property
-    def tag(self) -> str:
+    def full_tag(self) -> str:
         return self.data_name
 
     @property
@@ -181,17 +203,17 @@ class Training(Data):
     flags: Flags = {}
     foundation_model: str = ""
     trust_model: bool = False
-    seed: int = Field(default=1, ge=0)
-    fold: int = Field(default=0, ge=0)
+    seed: Seed = 1
+    fold: Seed = 0
     device: Literal["cpu", "cuda"] = "cpu"
     wandb_mode: Literal["offline", "online", "disabled"] = "offline"
 
     @property
-    def tag(self) -> str:
+    def full_tag(self) -> str:
         shown = ("profile", "data", "wandb_mode", "flags", "foundation_model")
         start = f"_from={Path(self.foundation_model).stem}" if self.foundation_model else ""
         flags = "".join(f"_{name}={value}" for name, value in sorted(self.flags.items()))
-        return self.profile + self.other_data + self.other_than_default(*shown) + start + for_a_file(flags)
+        return self.profile + self.other_data + self.other_than_default(*shown) + start + flags
 
     @property
     def needed(self) -> list[Run]:
@@ -199,11 +221,13 @@ class Training(Data):
 
     @cached_property
     def inputs(self) -> dict[str, str]:
-        shipped = [path for path in paths.MODELS.glob("*.*") if path.suffix in (".log", ".json")]
-        tried = paths.DATA / "training_choices.json"
-        known = super().inputs | {path.name: records.sha256(path) for path in (*sorted(shipped), tried)}
+        shipped = [paths.MODELS / f"{name}.{suffix}" for name in paths.SHIPPED for suffix in ("json", "log")]
+        read = [path for path in (*shipped, paths.DATA / "training_choices.json") if path.is_file()]
+        known = super().inputs | {path.name: records.sha256(path) for path in read}
         if self.foundation_model:
-            known["foundation_model"] = records.sha256(paths.model_file(self.foundation_model))
+            known["foundation_model"] = records.sha256(
+                paths.model_file(self.foundation_model, "foundation_model")
+            )
         return known
 
 
@@ -218,7 +242,7 @@ class LatticeDynamics(Data):
     mesh: int = Field(default=200, ge=50, le=300)
 
     @property
-    def tag(self) -> str:
+    def full_tag(self) -> str:
         return model_name(self) + self.other_data + self.other_than_default("model", "data")
 
     @cached_property
@@ -247,7 +271,7 @@ class Evaluation(WithCommittee, Data):
     device: Literal["cpu", "cuda"] = "cpu"
 
     @property
-    def tag(self) -> str:
+    def full_tag(self) -> str:
         return model_name(self) + self.other_data + self.other_than_default("model", "data")
 
     @cached_property
@@ -288,7 +312,7 @@ class Sampled(Simulation):
     displacement: float = Field(default=0.01, ge=0.001, le=0.05)
     dtype: Literal["float64", "float32"] = "float64"
     mesh: int = Field(default=36, ge=1, le=200)
-    smearing: float = Field(default=0.05, gt=0.0, le=1.0)
+    smearing: Width = 0.05
 
     @field_validator("dtype")
     @classmethod
@@ -308,7 +332,7 @@ class Pristine(WithCommittee, Sampled):
     mesh: int = Field(default=120, ge=1, le=400)
 
     @property
-    def tag(self) -> str:
+    def full_tag(self) -> str:
         shown = ("formula", "supercell", "strain", "model")
         name = f"{self.supercell}x{self.supercell}_{self.formula}_{self.strain_name}_{model_name(self)}"
         return name + self.other_than_default(*shown)
@@ -326,7 +350,7 @@ class DefectiveCell(Sampled):
     defect: str = "V_Se"
 
     @property
-    def tag(self) -> str:
+    def full_tag(self) -> str:
         shown = ("supercell", "defect", "strain", "model")
         name = f"{self.supercell}x{self.supercell}_{self.defect}_{self.strain_name}_{model_name(self)}"
         return name + self.other_than_default(*shown)
@@ -345,16 +369,19 @@ class Defect(WithCommittee, DefectiveCell):
     step: ClassVar[str] = "05_defect"
     committee: bool = False  # takes more than a minute
     rattle: float = Field(default=0.05, ge=0.0, le=0.2)
-    seed: int = Field(default=1, ge=0)
+    seed: Seed = 1
 
     @cached_property
     def inputs(self) -> dict[str, str]:
-        known = [
-            *sorted(paths.MODELS.glob("*.json")),  # they say what a model was trained on
-            paths.REFERENCE / "monolayer.json",
-            paths.REFERENCE / "vacancy_3x3.yaml.xz",
+        known = [paths.REFERENCE / "monolayer.json", paths.REFERENCE / "vacancy_3x3.yaml.xz"]
+        inputs = super().inputs
+        # The records of this very model say what it was trained on.
+        known += [
+            paths.MODELS / f"{name}.json"
+            for name, record in records.registry().items()
+            if record["sha256"] == inputs["model"]
         ]
-        return super().inputs | {path.name: records.sha256(path) for path in known}
+        return inputs | {path.name: records.sha256(path) for path in known}
 
 
 def increasing(values: list) -> list:
@@ -403,7 +430,7 @@ class Comparison(Sampled):
         return supercells
 
     @property
-    def tag(self) -> str:
+    def full_tag(self) -> str:
         cells = "-".join(f"{n}x{n}" for n in self.supercells)
         shown = ("supercells", "defect", "strain", "model")
         return f"{cells}_{self.defect}_{self.strain_name}_{model_name(self)}{self.other_than_default(*shown)}"
@@ -440,12 +467,12 @@ class Dilute(Simulation):
     defect: str = "V_Se"
     moments: int = Field(default=1536, ge=128, le=65536)
     mesh: int = Field(default=96, ge=12, le=1000)
-    broadening: float = Field(default=0.05, gt=0.0, le=1.0)
-    smearing: float = Field(default=0.05, gt=0.0, le=1.0)
-    cells_per_vacancy: Increasing[int] = [36, 144, 576, 10000]
+    broadening: Width = 0.05
+    smearing: Width = 0.05
+    cells_per_vacancy: Increasing[Annotated[int, Field(le=10**9)]] = [36, 144, 576, 10000]
 
     @property
-    def tag(self) -> str:
+    def full_tag(self) -> str:
         shown = ("supercell", "defect", "strain", "model")
         name = f"{self.supercell}x{self.supercell}_{self.defect}_{self.strain_name}_{model_name(self)}"
         return name + self.other_than_default(*shown)
@@ -465,9 +492,9 @@ class ActiveLearning(Data):
     step: ClassVar[str] = "09_active_learning"
     labels: Literal["held_back", "gpaw"] = "held_back"
     proposals: str = "in_progress/extended.xyz"
-    start: int = Field(default=4, ge=1)
-    batch: int = Field(default=4, ge=1)
-    rounds: int = Field(default=12, ge=1)
+    start: int = Field(default=4, ge=1, le=10**6)
+    batch: int = Field(default=4, ge=1, le=10**6)
+    rounds: int = Field(default=12, ge=1, le=10**6)
     committee: int = Field(default=8, ge=2, le=100)
     splits: int = Field(default=24, ge=3, le=1000)
     draws: int = Field(default=4, ge=1, le=100)
@@ -483,7 +510,7 @@ class ActiveLearning(Data):
         return proposals
 
     @property
-    def tag(self) -> str:
+    def full_tag(self) -> str:
         name = model_name(self) + self.other_data + self.other_than_default("model", "data", "proposals")
         return name + (f"_{self.inputs['proposals'][:8]}" if self.labels == "gpaw" else "")
 
@@ -491,7 +518,7 @@ class ActiveLearning(Data):
     def inputs(self) -> dict[str, str]:
         known = super().inputs | {"model": records.sha256(paths.model_file(self.model))}
         if self.labels == "gpaw":
-            known["proposals"] = records.sha256(paths.data_file(self.proposals))
+            known["proposals"] = records.sha256(paths.data_file(self.proposals, "proposals"))
         return known
 
 

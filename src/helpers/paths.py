@@ -6,39 +6,40 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "data"
 MODELS = DATA / "models"
+SHIPPED = ("wse2-small", "wse2-thesis")  # the models of the compendium itself; others may lie beside them
 REFERENCE = DATA / "reference"
 NOTEBOOKS = ROOT / "notebooks"
 FIGURES = ROOT / "figures"
 RESULTS = Path(os.environ.get("WSE2_RESULTS", ROOT / "results")).resolve()
 
 
-def data_file(data: str) -> Path:
-    """The file that `data` names: one in data/, or a path.
+def data_file(data: str, parameter: str = "data") -> Path:
+    """The file that the value `data` of a parameter names: one in data/, or a path.
 
     Raises FileNotFoundError when neither exists.
     """
-    for path in (DATA / data, Path(data).expanduser()):
-        if path.is_file():
+    for path in (DATA / data, Path(os.path.expanduser(data))):
+        if os.path.isfile(path):  # Path.is_file fails for a name that is too long
             return path.resolve()
     known = ", ".join(sorted(file.name for file in DATA.glob("*.xyz")))
     raise FileNotFoundError(
-        f"data = {data!r}: no such file, neither in data/ (which has: {known}) nor as a path "
+        f"{parameter} = {data!r}: no such file, neither in data/ (which has: {known}) nor as a path "
         f"from {Path.cwd()}. Give a name from data/ or the full path of an extended XYZ file."
     )
 
 
-def model_file(model: str) -> Path:
-    """The file that `model` names: NAME for data/models/NAME.model, or a path (with a / or .model).
+def model_file(model: str, parameter: str = "model") -> Path:
+    """The file that the value `model` of a parameter names: NAME for data/models/NAME.model, or a path (with a / or .model).
 
     Raises FileNotFoundError when there is none.
     """
     by_path = "/" in model or model.endswith(".model")
-    path = Path(model).expanduser() if by_path else MODELS / f"{model}.model"
-    if path.is_file():
+    path = Path(os.path.expanduser(model)) if by_path else MODELS / f"{model}.model"
+    if os.path.isfile(path):
         return path.resolve()
     known = ", ".join(sorted(file.stem for file in MODELS.glob("*.model"))) or "none yet"
     raise FileNotFoundError(
-        f"model = {model!r}: no file {path}. "
+        f"{parameter} = {model!r}: no file {path}. "
         f"Give the name of a shipped model ({known}) or the path of a .model file."
     )
 

@@ -52,9 +52,9 @@ def load(
 ) -> Potential:
     """The model of that name in data/models, or at that path, in float64 on `device`.
 
-    Loading a model executes code that the file contains. So a file of data/models must have the
-    checksum of its .json, and any other file is refused unless its checksum is that of a model
-    in data/models or `trust_model` is set.
+    Loading a model executes code that the file contains. So a file of data/models that has a .json must
+    have the checksum in it, and any other file is refused unless its checksum is in one of these
+    or `trust_model` is set.
 
     Raises FileNotFoundError when there is no such file, and ValueError when the file is not what
     it should be, when it does not know one of `elements`, or when `device` is not there.
@@ -71,17 +71,17 @@ def load(
     if not content:
         raise ValueError(f"model {path} is empty; copy it again or train it with 02_training")
     checksum = hashlib.sha256(content).hexdigest()
-    known = {name: record["sha256"] for name, record in records.registry().items()}
-    registered = checksum in known.values()
-    if path.parent == paths.MODELS and checksum != known.get(path.stem):
+    own = records.of_model(path) if path.parent == paths.MODELS else None
+    if own and checksum != own["sha256"]:
         raise ValueError(
             f"model {path.name} has sha256 {checksum[:16]}…, but data/models/{path.stem}.json says "
-            f"{known.get(path.stem, 'nothing')[:16]}…: it is damaged or was exchanged; restore both from git"
+            f"{own['sha256'][:16]}…: it is damaged or was exchanged; restore both from git"
         )
+    registered = checksum in [record["sha256"] for record in records.registry().values()]
     if not registered and not trust_model:
         raise ValueError(
-            f"model {path} (sha256 {checksum[:16]}…) is not one of data/models. Loading a model executes "
-            "code that the file contains: set trust_model = True if you know where it comes from"
+            f"model {path} (sha256 {checksum[:16]}…) has no record in data/models. Loading a model executes code "
+            "that the file contains: set trust_model = True if you know where it comes from"
         )
     network = in_double_precision(read(content, path, device))
     found = tuple(chemical_symbols[number] for number in network.atomic_numbers.tolist())
@@ -118,9 +118,13 @@ def training_frames(potential: Potential) -> list[Atoms] | None:
 
 
 def read(content: bytes, path: Path, device: str) -> "torch.nn.Module":
-    """The pickled MACE module in `content` of the file `path`; ValueError if it is truncated or something else."""
+    """The pickled MACE module in `content` of the file `path`; ValueError if it is damaged or something else."""
     import torch
 
+    if content.startswith(b"PK") and not records.is_whole(io.BytesIO(content)):  # PyTorch checks no checksums
+        raise ValueError(
+            f"model {path} is truncated or damaged: copy it again, or train it anew with 02_training"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -131,8 +135,14 @@ def read(content: bytes, path: Path, device: str) -> "torch.nn.Module":
         if needed not in (None, here):
             why = f"it was written with mace-torch {needed}, and here is {here}: install {needed}, or train it anew"
         raise ValueError(f"model {path} cannot be loaded ({type(error).__name__}): {why}") from error
-    if not hasattr(network, "atomic_numbers") or not hasattr(network, "r_max"):
+    parts = ("atomic_numbers", "r_max", "num_interactions", "interactions", "products", "readouts")
+    if not all(hasattr(network, name) for name in parts) or next(network.parameters(), None) is None:
         raise ValueError(f"model {path} holds a {type(network).__name__}, not a MACE model")
+    for name, values in (*network.named_parameters(), *network.named_buffers()):
+        if not torch.isfinite(values).all():
+            raise ValueError(
+                f"model {path}: {name} has values that are no numbers, so that it predicts nothing: its training failed"
+            )
     return network
 
 

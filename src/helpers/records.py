@@ -3,17 +3,21 @@
 import contextlib
 import hashlib
 import importlib.metadata
+import io
 import json
 import os
 import platform
+import shutil
 import subprocess
+import sys
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from helpers import fingerprint, paths
+from helpers import execution, fingerprint, paths
 
 SCHEMA = 1
 PACKAGES = ("ase", "mace-torch", "numpy", "phonopy", "scipy", "spglib", "torch")
@@ -26,6 +30,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield temporary
+        with temporary.open(
+            "rb+"
+        ) as file:  # on the disk before its name is, or a power cut leaves an empty file
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -36,6 +44,40 @@ def write_json(path: Path, content: Any) -> None:
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     with whole_file(path) as temporary:
         temporary.write_text(text)
+
+
+def cache(path: Path, **arrays: np.ndarray) -> None:
+    """Write arrays for `cached`, as NumPy's .npz with its SHA-256 at the end, which NumPy passes over."""
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content.getvalue() + hashlib.sha256(content.getvalue()).digest())
+
+
+def cached(path: Path) -> dict[str, np.ndarray] | None:
+    """Return the arrays that `cache` wrote; None if there are none, or if the file is damaged, which is said."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    content, checksum = content[:-32], content[-32:]
+    if hashlib.sha256(content).digest() != checksum:
+        print(
+            f"{path} does not have the checksum at its end: it is damaged, and computed again",
+            file=sys.stderr,
+        )
+        return None
+    with np.load(io.BytesIO(content)) as arrays:
+        return dict(arrays)
+
+
+def is_whole(archive: Path | BinaryIO) -> bool:
+    """Return whether a zip file, which is what PyTorch writes, can be read to its end and has the checksums it names."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            return opened.testzip() is None
+    except Exception:  # zipfile raises whatever the damaged bytes happen to mean
+        return False
 
 
 def sha256(path: Path) -> str:
@@ -95,21 +137,32 @@ def geometry_key(cells: Iterable[Any], *also: Any) -> str:
     return digest.hexdigest()[:16]
 
 
+def of_model(path: Path) -> dict[str, Any] | None:
+    """Return what NAME.json beside the file NAME.model says: `sha256`, `data`, `split`; None without one, ValueError if it is damaged."""
+    beside = path.with_suffix(".json")
+    try:
+        record = json.loads(beside.read_text())
+        return {name: record[name] for name in ("sha256", "data", "split")}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{beside} does not describe a model ({error!r}): restore it from git") from error
+
+
 def registry() -> dict[str, dict[str, Any]]:
-    """What data/models/*.json says of each model, by name: `sha256`, `data`, `split`; ValueError if one is damaged."""
+    """Return the record of each model in data/models that has a sound one, by name."""
     known = {}
-    for path in paths.MODELS.glob("*.json"):
-        try:
-            record = json.loads(path.read_text())
-            known[path.stem] = {name: record[name] for name in ("sha256", "data", "split")}
-        except (ValueError, KeyError) as error:
-            raise ValueError(f"{path} does not describe a model ({error}): restore it from git") from error
-    return known
+    for path in sorted(paths.MODELS.glob("*.model")):
+        with contextlib.suppress(ValueError):  # who loads that model is told
+            known[path.stem] = of_model(path)
+    return {name: record for name, record in known.items() if record}
 
 
 def write(run: Any, results: dict[str, Any]) -> Path:
     """Write result.json of a run (an instance from `parameters`) and return its path."""
     path = run.folder / "result.json"
+    if path.is_dir():  # which a file cannot replace
+        shutil.rmtree(path)
     write_json(
         path,
         {
@@ -130,24 +183,28 @@ def write(run: Any, results: dict[str, Any]) -> Path:
 
 def load(run: Any) -> dict[str, Any] | None:
     """`results` of the run's result.json if it is valid for the run's key; else None."""
-    path = run.folder / "result.json"
-    try:
-        record = json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
-    valid = isinstance(record, dict) and record.get("key") == run.key
+    record = read_json(run.folder / "result.json")
+    valid = record.get("key") == run.key and isinstance(record.get("results"), dict)
     return record["results"] if valid else None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the dictionary in a JSON file; an empty one if there is none, whatever lies there instead."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def is_executed(run: Any) -> bool:
+    """Return whether the run has a valid result, and its executed notebook can be read."""
+    return load(run) is not None and "cells" in read_json(run.folder / "notebook.ipynb")
 
 
 def execute(run: Any, given: dict[str, Any]) -> None:
     """Execute the notebook of a run, with the parameters `given`, into the run's folder."""
-    import papermill  # here, for it takes a second and most who need records do not need it
-
-    run.folder.mkdir(parents=True, exist_ok=True)
-    papermill.execute_notebook(
-        paths.NOTEBOOKS / f"{run.step}.ipynb", run.folder / "notebook.ipynb",
-        parameters=given, kernel_name="python3", progress_bar=False,
-    )  # fmt: skip
+    execution.execute(run.step, run.folder / "notebook.ipynb", given)
 
 
 def obtain(run: Any) -> dict[str, Any]:

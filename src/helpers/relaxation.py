@@ -7,7 +7,6 @@ from ase import Atoms, units
 from ase.constraints import FixSymmetry
 from ase.filters import FrechetCellFilter
 from ase.geometry import find_mic
-from ase.io import read, write
 from ase.optimize import BFGS
 from ase.optimize.precon import PreconLBFGS
 
@@ -28,7 +27,7 @@ def relax(
 ) -> Atoms:
     """A relaxed copy of `atoms`, with no force above 1e-5 eV/A.
 
-    In `folder` the result is kept, and found there when the same is asked for again.
+    In `folder` the result is cached, and found there when the same is asked for again.
 
     `hold_symmetry` keeps the space group that `atoms` has. `relax_cell` also brings the in-plane
     stress to zero; the height of the cell stays. Raises RuntimeError when it does not converge, or
@@ -37,10 +36,12 @@ def relax(
     asked = records.geometry_key(
         [atoms], potential.checksum, hold_symmetry, relax_cell, fingerprint.of("relaxation.relax")
     )
-    kept = folder and folder / f"{asked}.traj"
-    if kept and kept.exists():
-        return read(kept)
+    path = folder and folder / f"{asked}.npz"
     relaxed = atoms.copy()
+    if path and (found := records.cached(path)):
+        relaxed.cell[:], relaxed.positions = found["cell"], found["positions"]
+        relaxed.set_constraint()
+        return relaxed
     relaxed.calc = potential.calculator
     if hold_symmetry:
         relaxed.set_constraint(FixSymmetry(relaxed, symprec=1e-4))
@@ -66,9 +67,8 @@ def relax(
             f"the cell of {relaxed.symbols} relaxes from {before:.2f} to {after:.2f} A: the model does not know "
             "this sheet, or lattice_constant is far from where it should start"
         )
-    if kept:
-        with records.whole_file(kept) as temporary:
-            write(temporary, relaxed)
+    if path:
+        records.cache(path, cell=relaxed.cell.array, positions=relaxed.positions)
     return relaxed
 
 

@@ -7,7 +7,6 @@ is the one way a model enters data/models/.
 
 import argparse
 import io
-import json
 import os
 import re
 import shutil
@@ -63,10 +62,11 @@ def finished_run(folder: Path) -> tuple[dict[str, Any], Path]:
 
     Raises FileNotFoundError or RuntimeError for anything but a finished run of ours.
     """
-    marker = folder / training.MARKER
-    if not marker.is_file():
-        raise FileNotFoundError(f"{folder} has no {training.MARKER}: give the folder of a run of 02_training")
-    described = json.loads(marker.read_text())
+    described = training.marked(folder)
+    if described is None:
+        raise FileNotFoundError(
+            f"{folder} has no {training.MARKER}, or a damaged one: give the folder of a run of 02_training, or run it again"
+        )
     if not training.finished(folder, described["settings"]):
         raise RuntimeError(f"the training in {folder} has not finished: run 02_training again, it goes on")
     return described, training.model_file(folder, described["settings"])

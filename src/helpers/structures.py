@@ -10,6 +10,7 @@ from ase.build import mx2
 from ase.formula import Formula
 from ase.geometry import find_mic, get_distances
 
+CHALCOGENS = ("S", "Se", "Te")
 HEIGHT = 14.0  # A, cell height of the reference data: more than 10 A of vacuum
 
 
@@ -22,7 +23,8 @@ def monolayer(formula: str, lattice_constant: float, thickness: float) -> Atoms:
     """
     try:
         counts = Formula(formula).count()
-        matches = list(counts.values()) == [1, 2]
+        metal, *chalcogen = counts
+        matches = list(counts.values()) == [1, 2] and chalcogen[0] in CHALCOGENS and metal not in CHALCOGENS
     except ValueError:
         matches = False
     if not matches:

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 import warnings
-import zipfile
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -75,6 +74,7 @@ ARCHITECTURE = ("model", "hidden_irreps", "max_ell", "r_max")
 OURS = (
     "name", "train_file", "valid_file", "work_dir", "device", "seed", "foundation_model", "stage_two", "swa",
     "restart_latest", "save_all_checkpoints", "log_dir", "model_dir", "checkpoints_dir",
+    "log_level", "error_table", "config", "dry_run", "help", "distributed",  # with other values our reading of its log fails
 )  # fmt: skip
 # Where it runs and what is drawn of it: a run may go on under other values of these.
 BOOKKEEPING = ("device", "plot", "plot_frequency", "wandb", "wandb_project", "wandb_entity", "wandb_name")
@@ -118,9 +118,10 @@ def check_flags(training: parameters.Training) -> None:
     with quiet():
         from mace.tools import build_default_arg_parser
 
+        parser = build_default_arg_parser()
     takes = {  # whether it takes a value
         option.removeprefix("--"): action.nargs != 0
-        for action in build_default_arg_parser()._actions
+        for action in parser._actions
         for option in action.option_strings
     }
     for name, value in training.flags.items():
@@ -133,12 +134,26 @@ def check_flags(training: parameters.Training) -> None:
         if isinstance(value, bool) == takes[name]:
             how = f"text, '{value}'" if takes[name] else "True or False: it is a switch"
             raise ValueError(f"flags: '{name}' = {value!r}: give it as {how}")
-    merged = PROFILES[training.profile] | training.flags
-    first, last = merged["start_stage_two"], merged["max_num_epochs"]
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            given = parser.parse_args(arguments(flags(training, {})))
+    except SystemExit:
+        raise ValueError(
+            f"flags: mace_run_train says {said.getvalue().split('error: ')[-1].strip()}"
+        ) from None
+    first, last, every = given.start_swa, given.max_num_epochs, given.eval_interval
     if not 0 < first < last:
         raise ValueError(
             f"flags: start_stage_two = {first} must lie between 0 and max_num_epochs = {last}, "
             "or one of the two stages does not take place: give both"
+        )
+    # Out of patience, MACE leaves the first epoch of stage two out.
+    begins = first + (every > 0 and given.patience * every < first)
+    if every < 1 or -(-begins // every) * every >= last:
+        raise ValueError(
+            f"flags: with eval_interval = {every} no epoch of stage two ({begins} to {last - 1}) is evaluated, and without that "
+            "there is no model at the end: take a smaller one, like 1"
         )
 
 
@@ -174,6 +189,11 @@ def mark(training: parameters.Training, parts: dict[str, list[Atoms]]) -> None:
     records.write_json(training.folder / MARKER, describe(training, parts))
 
 
+def marked(folder: Path) -> dict[str, Any] | None:
+    """Return what MARKER says of the training in `folder`; None if there is none, or if it cannot be read."""
+    return records.read_json(folder / MARKER) or None
+
+
 def log_file(folder: Path, settings: dict[str, Any]) -> Path:
     """MACE's text log of a run."""
     return folder / "logs" / f"{settings['name']}_run-{settings['seed']}.log"
@@ -185,10 +205,10 @@ def model_file(folder: Path, settings: dict[str, Any]) -> Path:
 
 
 def finished(folder: Path, settings: dict[str, Any]) -> bool:
-    """Whether mace_run_train reached its end: it writes the model first, then 'Done'."""
+    """Whether mace_run_train reached its end, where it writes the model and then 'Done', and the model is whole."""
     log = log_file(folder, settings)
     done = log.is_file() and log.read_text().rstrip().endswith("INFO: Done")
-    return done and model_file(folder, settings).is_file()
+    return done and records.is_whole(model_file(folder, settings))
 
 
 def checkpoints(folder: Path) -> list[tuple[int, Path]]:
@@ -200,12 +220,7 @@ def checkpoints(folder: Path) -> list[tuple[int, Path]]:
 def drop_damaged(folder: Path) -> None:
     """Delete checkpoints that were cut short: MACE swallows the error and starts again at epoch 0."""
     for _, path in checkpoints(folder):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                whole = archive.testzip() is None
-        except (zipfile.BadZipFile, OSError):
-            whole = False
-        if not whole:
+        if not records.is_whole(path):
             path.unlink()
 
 
@@ -229,7 +244,7 @@ def only_one(folder: Path) -> Iterator[int]:
         yield file.fileno()
 
 
-def aside(folder: Path, description: dict[str, Any]) -> Path:
+def aside(folder: Path, description: dict[str, Any] | None) -> Path:
     """Where a run's folder goes when it makes room for one of other flags or data."""
     digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
     return folder.with_name(f"{folder.name}.{digest[:8]}")
@@ -264,10 +279,17 @@ def prepare(training: parameters.Training, parts: dict[str, list[Atoms]]) -> Non
             "Move it away; or, if it is what this profile trains, say so with helpers.training.mark"
         )
     described = describe(training, parts)
-    if marker.exists() and (other := json.loads(marker.read_text())) != described:
+    if marker.exists() and (other := marked(folder)) != described:
         if aside(folder, other).exists():  # either may be hours of work
-            raise RuntimeError(f"{folder} and {aside(folder, other)} are the same training: move one away")
+            raise RuntimeError(
+                f"{folder} has to make room, but {aside(folder, other)} is there: move one away"
+            )
         folder.rename(aside(folder, other))
+        if other is None:
+            print(
+                f"{marker} is damaged: the training is begun again, what was there is now in {aside(folder, other)}",
+                file=sys.stderr,
+            )
     if not marker.exists() and aside(folder, described).exists():
         shutil.rmtree(folder, ignore_errors=True)
         aside(folder, described).rename(folder)
@@ -311,8 +333,8 @@ def run(training: parameters.Training, parts: dict[str, list[Atoms]]) -> Path:
     folder = training.folder
     check_flags(training)
     described = describe(training, parts)
-    marker, settings = folder / MARKER, described["settings"]
-    if marker.exists() and json.loads(marker.read_text()) == described and finished(folder, settings):
+    settings = described["settings"]
+    if marked(folder) == described and finished(folder, settings):
         return model_file(folder, settings)
     if training.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device = 'cuda': PyTorch finds no GPU here; set device = 'cpu'")

@@ -1,0 +1,80 @@
+"""Execute the notebook of a run, in a kernel of this Python that ends with the process that started it.
+
+    python -m helpers.execution STEP TARGET.ipynb [PARAMETERS as YAML]
+
+is how `make` and sweeps do it.
+"""
+
+import ctypes
+import sys
+from pathlib import Path
+from typing import Any
+
+# Not of a kernel's name: JUPYTER_PATH, which modules of clusters set, may put another of that name before ours.
+KERNEL = """
+from helpers.execution import end_with_parent
+end_with_parent()
+from ipykernel.kernelapp import launch_new_instance
+launch_new_instance()
+"""
+
+
+def end_with_parent() -> None:
+    """Have this process killed when the one that started it ends, however it ends; on Linux alone."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
+
+
+def execute(step: str, target: Path, given: dict[str, Any]) -> None:
+    """Execute the notebook of a step with the parameters `given` into `target`.
+
+    Raises ValueError for wrong parameters, before anything is started, and PapermillExecutionError if a cell fails.
+    """
+    from helpers import parameters, paths
+
+    type(parameters.default_runs()[step]).of(given)
+
+    import papermill  # here and below, for it takes a second and most who need this module do not need it
+    from jupyter_client import AsyncKernelManager
+    from jupyter_client.kernelspec import KernelSpec
+
+    class OwnKernel(AsyncKernelManager):
+        kernel_spec = KernelSpec(
+            # Its warnings are of its own sockets and threads.
+            argv=[
+                sys.executable,
+                "-P",
+                "-Xfrozen_modules=off",
+                "-c",
+                KERNEL,
+                "-f",
+                "{connection_file}",
+                "--log-level=ERROR",
+            ],
+            display_name="Python 3",
+            language="python",
+        )
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    papermill.execute_notebook(
+        paths.NOTEBOOKS / f"{step}.ipynb", target, parameters=given,
+        kernel_name="python3", kernel_manager_class=OwnKernel, progress_bar=False,
+    )  # fmt: skip
+
+
+def main() -> None:
+    import yaml
+    from papermill.exceptions import PapermillExecutionError
+
+    step, target, *given = sys.argv[1:]
+    try:
+        execute(step, Path(target), yaml.safe_load(given[0]) if given else {})
+    except PapermillExecutionError as error:
+        # The last line is all that most want to read.
+        sys.exit(f"{error}\n{error.ename}: {' '.join(error.evalue.split())}")
+    except (OSError, ValueError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main()
