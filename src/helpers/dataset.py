@@ -42,8 +42,6 @@ WHERE_TO_WRITE = {
     "energy": "in the comment line, as energy=... in eV",
     "forces": "three columns after the positions, in eV/A, with forces:R:3 in Properties",
 }
-
-
 ISOLATED = "isolated_atom"
 VACUUM = 6.0  # A; cutoffs of models are hardly longer, so that images across it do not touch
 # What labels by other names are called, the option that takes them, and their sizes for n atoms.
@@ -239,7 +237,6 @@ def parse(text: str, path: Path) -> Iterator[tuple[str, Atoms]]:
     """Place and frame, one after the other, of extended XYZ; `path` is for the places.
 
     Constraints are taken off, for ASE and MACE would take forces on fixed atoms for zero.
-
     Raises ValueError for an empty file, anything that is not extended XYZ, a truncated last
     frame, and a frame without atoms. Labels are not checked.
     """

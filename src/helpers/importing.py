@@ -42,12 +42,12 @@ CONFIGURATION = "Configuration num."
 SEPARATOR = re.compile(r"\s*([*=-])\1{9,}\s*")
 # Of an OUTCAR: what is read or begins something, and the ionic and the electronic step in it.
 OUTCAR_MARKS = re.compile(
-    r"Iteration|EDIFF is reached|FREE ENERGIE OF THE ION|free  energy   TOTEN|energy  without entropy"
+    r"- Iteration|EDIFF is reached|FREE ENERGIE OF THE ION|free  energy   TOTEN|energy  without entropy"
     r"|FORCE on cell|in kB |direct lattice vectors|TOTAL-FORCE|LOOP\+|General timing and accounting"
 )
-FIRST_STEP = re.compile(r"Iteration|FORCE on cell|FREE ENERGIE OF THE ION")
+FIRST_STEP = re.compile(r"- Iteration|FORCE on cell|FREE ENERGIE OF THE ION")
 LATTICE = "direct lattice vectors"
-ITERATION = re.compile(r"Iteration\s+(\S+?)\(\s*(\d+)\)")
+ITERATION = re.compile(r"- Iteration\s+(\S+?)\(\s*(\d+)\)")
 KILLED = "without VASP's closing lines: a killed run, or a copy cut short. What is complete is imported"
 NOT_CONVERGED = "left out, its electrons did not converge"
 PREDICTED = "predicted by VASP's force field, not computed; the run's ML_ABN has what was computed"
@@ -66,7 +66,7 @@ def labelled(symbols: Any, cell: np.ndarray, positions: np.ndarray, labels: dict
 
 
 def lines_of(path: Path) -> Iterator[str]:
-    """Lines of a file, decompressed. Bytes beyond ASCII, which stand in names alone, are taken for Latin 1."""
+    """Yield the lines of a file, decompressed; bytes beyond ASCII, which stand in names alone, as Latin 1."""
     with dataset.opened(path) as file:
         yield from io.TextIOWrapper(file, encoding="latin-1")
 
@@ -83,7 +83,7 @@ def reading(place: str) -> Iterator[None]:
 
 
 def element(title: str) -> str | None:
-    """Symbol in the title of a POTCAR, like "PAW_PBE Zr_sv 04Jan2005"; None if there is none."""
+    """Return the symbol in the title of a POTCAR, like "PAW_PBE Zr_sv 04Jan2005"; None if there is none."""
     stems = [re.match("[A-Za-z]*", word.split("_")[0])[0] for word in title.split()]
     return next((stem for stem in stems if stem in chemical_symbols[1:]), None)
 
@@ -133,12 +133,12 @@ class Section:
 
 
 def vasp_stress(kilobars: np.ndarray) -> np.ndarray:
-    """Stress in our unit and order, of VASP's in kbar, XX YY ZZ XY YZ ZX, positive in compression."""
+    """Return the stress in our unit and order, of VASP's in kbar, XX YY ZZ XY YZ ZX, positive in compression."""
     return -KBAR * kilobars[[0, 1, 2, 4, 5, 3]]
 
 
 def sections(path: Path) -> Iterator[Section]:
-    """All sections of an ML_AB file, one after the other; each title stands below a line of * or =."""
+    """Yield all sections of an ML_AB file; each title stands below a line of * or =."""
     section, opened = None, True
     for number, line in enumerate(lines_of(path), start=1):
         if rule := SEPARATOR.fullmatch(line):
@@ -193,7 +193,7 @@ def configuration(first: Section, members: list[Section], known: set[str]) -> At
 
 
 def parts(path: Path) -> Iterator[list[Section]]:
-    """Sections of the header of an ML_AB file, then those of each configuration."""
+    """Yield the sections of the header of an ML_AB file, then those of each configuration."""
     part: list[Section] = []
     for section in sections(path):
         if section.title.startswith(CONFIGURATION):
@@ -204,7 +204,7 @@ def parts(path: Path) -> Iterator[list[Section]]:
 
 
 def ml_ab(path: Path) -> Frames:
-    """Configurations of an ML_AB file, VASP's training data: each with its own elements, some with stress."""
+    """Yield the configurations of an ML_AB file, VASP's training data: each with its own elements, some with stress."""
     n_lines = n_starts = 0
     for line in lines_of(path):
         n_lines += 1
@@ -229,7 +229,7 @@ def ml_ab(path: Path) -> Frames:
 
 
 def rows(parent: ElementTree.Element, name: str, n_rows: int, place: str) -> np.ndarray:
-    """(n_rows, 3) numbers of a varray of a vasprun.xml."""
+    """Return the (n_rows, 3) numbers of a varray of a vasprun.xml."""
     found = [row.text.split() for row in parent.findall(f"varray[@name='{name}']/v")]
     if len(found) != n_rows:
         raise ValueError(f"{place}: {len(found)} rows of {name} for {n_rows} atoms")
@@ -237,7 +237,7 @@ def rows(parent: ElementTree.Element, name: str, n_rows: int, place: str) -> np.
 
 
 def symbols_of(atominfo: ElementTree.Element, place: str) -> list[str]:
-    """Symbols of the atoms of a vasprun.xml.
+    """Return the symbols of the atoms of a vasprun.xml.
 
     VASP 5 cuts some short, "X" of Xe and "r" of Zr; there the title of the POTCAR says which it is.
     """
@@ -259,7 +259,7 @@ def symbols_of(atominfo: ElementTree.Element, place: str) -> list[str]:
 
 
 def vasprun(path: Path) -> Frames:
-    """Ionic steps of a vasprun.xml; one that took NELM electronic steps counts as not converged."""
+    """Yield the ionic steps of a vasprun.xml; one that took NELM electronic steps counts as not converged."""
     symbols: list[str] = []
     settings: dict[str, str] = {}
     number = 0
@@ -296,7 +296,7 @@ def vasprun(path: Path) -> Frames:
 def ionic_step(
     step: ElementTree.Element, symbols: list[str], settings: dict[str, str], place: str
 ) -> tuple[Atoms | None, list[str]]:
-    """Frame and remarks of a <calculation> of a vasprun.xml."""
+    """Return frame and remarks of a <calculation> of a vasprun.xml."""
     if step.find("scstep") is None:
         raise ValueError(f"{place}: no electronic steps: {PREDICTED}")
     # Electronic steps of a linear response come after the structure.
@@ -348,6 +348,7 @@ class Header:
 
     @classmethod
     def of(cls, lines: list[str], path: Path) -> "Header":
+        """Read the lines before the first step. Raises ValueError if they are not whole or contradict each other."""
         text = "".join(lines)
         found = {name: re.search(rf"\b{name}\s*=\s*(\d+)", text) for name in ("NIONS", "NELM", "ISIF")}
         counts = re.search(r"ions per type = *([\d ]+)", text)
@@ -371,7 +372,7 @@ class Header:
 
 
 def outcar(path: Path) -> Frames:
-    """Ionic steps of an OUTCAR.
+    """Yield the ionic steps of an OUTCAR.
 
     A step ends at LOOP+, with the first electronic step of the next, or at the closing lines. (VASP 5.2.2
     writes its energy before its forces.) The blocks of VASP's force field stand before the electronic
@@ -445,12 +446,12 @@ def outcar(path: Path) -> Frames:
 
 
 def numbers(text: str, first: int, last: int) -> np.ndarray:
-    """Words `first` to `last` of a line as numbers, which may have run together, as in 1.5-100.25."""
+    """Return words of a line, from `first` to before `last`, as numbers; they may touch, as in 1.5-100.25."""
     return np.array(re.sub(r"(?<=\d)-", " -", text).split()[first:last], float)
 
 
 def computed(step: Step, header: Header) -> tuple[Atoms | None, list[str]]:
-    """Frame and remarks of an ionic step of an OUTCAR."""
+    """Return frame and remarks of an ionic step of an OUTCAR."""
     # VASP up to 5.4.4 says that EDIFF is reached after NELM steps too.
     if not 0 < step.n_reached < header.nelm:
         return None, [NOT_CONVERGED]
@@ -470,7 +471,7 @@ def computed(step: Step, header: Header) -> tuple[Atoms | None, list[str]]:
 
 
 def relabelled(atoms: Atoms, labels: dict[str, Any], kept: dict[str, Any]) -> Atoms:
-    """The frame with these labels and keys and nothing else."""
+    """Return the frame with these labels and keys and nothing else."""
     frame = labelled(atoms.numbers, atoms.cell.array, atoms.positions, labels)
     frame.pbc = atoms.pbc
     frame.info = kept
@@ -478,7 +479,7 @@ def relabelled(atoms: Atoms, labels: dict[str, Any], kept: dict[str, Any]) -> At
 
 
 def xyz(path: Path, keys: dict[str, str]) -> Frames:
-    """Frames of extended XYZ, in eV and A, whose labels go by the names `keys` or else by ours.
+    """Yield the frames of extended XYZ, in eV and A, whose labels go by the names `keys` or else by ours.
 
     A stress by another name need not be in every frame, but in one of them.
     """
@@ -517,7 +518,7 @@ def xyz(path: Path, keys: dict[str, str]) -> Frames:
 
 
 def by_ase(path: Path) -> Frames:
-    """Frames of another file that ASE reads, in the units of ASE."""
+    """Yield the frames of another file that ASE reads, in its units, which are ours."""
     try:
         for number, atoms in enumerate(ase.io.iread(path, index=":"), start=1):
             found = atoms.calc.results if atoms.calc else {}
@@ -555,7 +556,7 @@ def source(path: Path, keys: dict[str, str]) -> Frames:
 
 
 def shortest(atoms: Atoms) -> float:
-    """Smallest distance between near atoms over the sum of their covalent radii."""
+    """Return the smallest distance between atoms over the sum of their covalent radii."""
     cell = atoms.cell.minkowski_reduce()[0]
     fractions = cell.scaled_positions(atoms.positions) % 1
     shifts = np.array(list(itertools.product((-1, 0, 1), repeat=3)))
