@@ -419,7 +419,9 @@ BAD_OUTCAR = {
     ),
     "no element": (edit("PAW_PBE Ni", "PAW_PBE Qq", count=0), r"line \d+: the header contradicts itself"),
     "predicted": (
-        edit("  FREE ENERGIE OF", "  ML FREE ENERGIE OF", count=0),
+        lambda text: text.replace("FREE ENERGIE OF", "ML FREE ENERGIE OF").replace(
+            "FORCE (eV/Angst)", "FORCE (eV/Angst) (ML)"
+        ),
         "no frame is left to import .* 2 ionic steps predicted by VASP's force field",
     ),
 }
@@ -584,9 +586,10 @@ def test_outcars_of_two_runs_in_one_file(two_steps, run):
     assert [set(atoms.symbols) for atoms in dataset.read(out)] == [{"Ni"}, {"Ni"}, {"Co"}, {"Co"}]
 
 
-def test_computed_steps_of_a_run_with_a_force_field(two_steps, run):
-    at = two_steps.index("  FORCE on cell"), two_steps.index("General timing")
-    lattice, table = (re.search(text, two_steps[at[0] :])[0] for text in (
+@pytest.mark.parametrize("end", ["", "     LOOP+:  cpu time\n"])
+def test_computed_steps_of_a_run_with_a_force_field(end, two_steps, run):
+    at = two_steps.index("  FORCE on cell")
+    lattice, table = (re.search(text, two_steps[at:])[0] for text in (
         r"(?s)      direct lattice vectors.*?length", r"(?s) POSITION  .*?total drift"
     ))  # fmt: skip
     predicted = "\n".join([
@@ -595,25 +598,19 @@ def test_computed_steps_of_a_run_with_a_force_field(two_steps, run):
         "  ML FREE ENERGIE OF THE ION-ELECTRON SYSTEM (eV)", "  free  energy ML TOTEN  =   -50.0 eV",
         "  ML energy  without entropy=  -50.0  ML energy(sigma->0) =   -50.0", "",
     ])  # fmt: skip
-    # Before the electronic steps of both ionic steps, and once alone.
-    first = two_steps.index("----------------------------------------- Iteration")
-    second = (
-        first
-        + 1
-        + two_steps[first + 1 :].index("----------------------------------------- Iteration    1(   1)")
-    )
-    end = "     LOOP+:  cpu time\n"
+    # Before the electronic steps of both ionic steps, and once alone; with LOOP+ between the steps or without.
+    first, second = (match.start() for match in re.finditer(r"-+ Iteration +1\( +1\)", two_steps))
+    rest = two_steps.index("General timing") - 1
     text = "".join([
-        two_steps[:first], predicted, two_steps[first:second], end, predicted, two_steps[second : at[1] - 1], end,
-        predicted, end, two_steps[at[1] - 1 :],
+        two_steps[:first], predicted, two_steps[first:second], end, predicted, two_steps[second:rest], end, predicted,
+        end, two_steps[rest:],
     ])  # fmt: skip
     code, out, _, errors = run(text)
     assert code == 3 and forces_and_energies(out) == PAIRED
     assert "left out, 1 ionic steps predicted by VASP's force field" in errors[0]
     for atoms in dataset.read(out):
-        assert atoms.cell.lengths() == pytest.approx([17.93435] * 3) and atoms.get_stress()[
-            0
-        ] == pytest.approx(KBAR * 4.29429)
+        assert atoms.cell.lengths() == pytest.approx([17.93435] * 3)
+        assert atoms.get_stress()[0] == pytest.approx(KBAR * 4.29429)
 
 
 def test_with_isif_1_there_is_no_stress(run):

@@ -329,7 +329,6 @@ class Step:
     number: str = ""
     n_electronic: int = 0
     n_reached: int = 0  # electronic steps until EDIFF is said to be reached
-    predicted: bool = False
     free_energy: str = ""
     energy: str = ""
     stress: str = ""
@@ -376,7 +375,7 @@ def outcar(path: Path) -> Frames:
 
     A step ends at LOOP+, with the first electronic step of the next, or at the closing lines. (VASP 5.2.2
     writes its energy before its forces.) The blocks of VASP's force field stand before the electronic
-    steps, and are passed over.
+    steps of their ionic step, so within the one before, and are passed over.
     """
     before: list[str] = []
     header, step, by_field, whole = None, Step(), False, False
@@ -398,14 +397,12 @@ def outcar(path: Path) -> Frames:
             and (iteration[1] != step.number or int(iteration[2]) <= step.n_electronic)
         )
         if following or closing or "LOOP+" in line:
-            if step.free_energy or (step.table and not step.predicted):
+            if step.free_energy or step.table:
                 n_steps += 1
                 place = f"{path}, ionic step {n_steps}"
                 with reading(place):
                     result = place, *computed(step, header)
                 yield result
-            else:
-                n_predicted += step.predicted
             step, by_field = Step(), False
         if closing:  # what follows would be another run
             header, whole, before = None, True, []
@@ -415,7 +412,7 @@ def outcar(path: Path) -> Frames:
             step.n_reached = step.n_electronic
         elif "FORCE on cell" in line or "FREE ENERGIE" in line:
             by_field = "ML F" in line
-            step.predicted |= by_field
+            n_predicted += "ML FREE" in line
         elif by_field or "(ML)" in line:
             continue
         elif "in kB " in line:
@@ -441,8 +438,8 @@ def outcar(path: Path) -> Frames:
         Header.of(before, path)  # says what is missing
     if not whole:
         yield f"{path}, line {number}", None, [f"the file ends after {n_steps} ionic steps {KILLED}"]
-    if n_predicted:
-        yield f"{path}, line {number}", None, [f"left out, {n_predicted} ionic steps {PREDICTED}"]
+    if n_predicted > n_steps:  # what was computed was predicted before
+        yield f"{path}, line {number}", None, [f"left out, {n_predicted - n_steps} ionic steps {PREDICTED}"]
 
 
 def numbers(text: str, first: int, last: int) -> np.ndarray:
