@@ -39,21 +39,9 @@ def execute(step: str, target: Path, given: dict[str, Any]) -> None:
     from jupyter_client.kernelspec import KernelSpec
 
     class OwnKernel(AsyncKernelManager):
-        kernel_spec = KernelSpec(
-            # Its warnings are of its own sockets and threads.
-            argv=[
-                sys.executable,
-                "-P",
-                "-Xfrozen_modules=off",
-                "-c",
-                KERNEL,
-                "-f",
-                "{connection_file}",
-                "--log-level=ERROR",
-            ],
-            display_name="Python 3",
-            language="python",
-        )
+        # The warnings that it does not show are of its own sockets.
+        how = ["-f", "{connection_file}", "--log-level=ERROR"]
+        kernel_spec = KernelSpec(argv=[sys.executable, "-P", "-c", KERNEL, *how], language="python")
 
     target.parent.mkdir(parents=True, exist_ok=True)
     papermill.execute_notebook(
