@@ -51,9 +51,14 @@ def execute(step: str, target: Path, given: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    import logging
+
     import yaml
     from papermill.exceptions import PapermillExecutionError
 
+    logging.basicConfig(
+        level="INFO", format="%(message)s"
+    )  # as papermill does: the log says when a notebook begins
     step, target, *given = sys.argv[1:]
     try:
         execute(step, Path(target), yaml.safe_load(given[0]) if given else {})
