@@ -112,7 +112,7 @@ def test_formulas_are_drawn(report):
 
 
 @browser.needed
-@pytest.mark.parametrize("width", [1200, 390])
+@pytest.mark.parametrize("width", [1200, 360])
 def test_pages_are_whole_and_readable(page, report, width):
     page.set_viewport_size({"width": width, "height": 844})
     files = sorted(report.glob("*.html"))

@@ -51,6 +51,7 @@ STYLE = """
   .bands { width: 100%; height: 38rem; }
   pre { overflow-x: auto; font: 0.85rem/1.45 ui-monospace, monospace; margin: 0.3rem 0; }
   code { font-family: ui-monospace, monospace; font-size: 0.92em; }
+  td code { overflow-wrap: anywhere; }
   .input_area { background: #f6f6f6; border-left: 3px solid #ccc; padding: 0.3rem 0.7rem; margin-top: 0.8rem; }
   .output { padding-left: 0.9rem; }
   .output_html { overflow-x: auto; }

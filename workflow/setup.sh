@@ -27,7 +27,11 @@ fi
 # Compiled: else every notebook would compile what it imports, for half of its start, where nothing may write into .venv.
 .venv/bin/python -m uv pip install --quiet --python .venv/bin/python --no-deps --compile-bytecode \
     --require-hashes --build-constraints requirements.lock -r $lock
-.venv/bin/python -m uv pip install --quiet --python .venv/bin/python \
+# The place of src/ is written and read in the encoding of the locale: relative, it is plain ASCII whatever the folder is called.
+LC_ALL=C.UTF-8 .venv/bin/python -m uv pip install --quiet --python .venv/bin/python \
     --offline --no-deps --no-build-isolation --editable .
+for path in .venv/lib/python*/site-packages/__editable__.wse2_phonons-*.pth; do
+    echo ../../../../src > "$path"
+done
 pwd -P > .venv/ready
 echo "[setup] .venv ready: $(($(date +%s) - started)) s"

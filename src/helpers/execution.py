@@ -39,21 +39,9 @@ def execute(step: str, target: Path, given: dict[str, Any]) -> None:
     from jupyter_client.kernelspec import KernelSpec
 
     class OwnKernel(AsyncKernelManager):
-        kernel_spec = KernelSpec(
-            # Its warnings are of its own sockets and threads.
-            argv=[
-                sys.executable,
-                "-P",
-                "-Xfrozen_modules=off",
-                "-c",
-                KERNEL,
-                "-f",
-                "{connection_file}",
-                "--log-level=ERROR",
-            ],
-            display_name="Python 3",
-            language="python",
-        )
+        # The warnings that it does not show are of its own sockets.
+        how = ["-f", "{connection_file}", "--log-level=ERROR"]
+        kernel_spec = KernelSpec(argv=[sys.executable, "-P", "-c", KERNEL, *how], language="python")
 
     target.parent.mkdir(parents=True, exist_ok=True)
     papermill.execute_notebook(
@@ -63,9 +51,14 @@ def execute(step: str, target: Path, given: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    import logging
+
     import yaml
     from papermill.exceptions import PapermillExecutionError
 
+    logging.basicConfig(
+        level="INFO", format="%(message)s"
+    )  # as papermill does: the log says when a notebook begins
     step, target, *given = sys.argv[1:]
     try:
         execute(step, Path(target), yaml.safe_load(given[0]) if given else {})

@@ -30,9 +30,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield temporary
-        with temporary.open(
-            "rb+"
-        ) as file:  # on the disk before its name is, or a power cut leaves an empty file
+        # On the disk before its name is, or a power cut leaves an empty file.
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:

@@ -16,15 +16,18 @@ import warnings
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from tqdm import tqdm
 
 from helpers import dataset, parameters, records
+
+# Imported where it is needed, for it takes seconds: a wrong parameter of 02 is told before.
+if TYPE_CHECKING:
+    import torch
 
 # Section 3.4 of the thesis, verbatim but for train_file, valid_fraction, E0s and device, which `flags` adds.
 THESIS = {
@@ -296,13 +299,15 @@ def prepare(training: parameters.Training, parts: dict[str, list[Atoms]]) -> Non
     for name, part in parts.items():
         dataset.write(folder / f"{name}.xyz", [force_consistent(atoms) for atoms in part])
     if training.foundation_model:
+        import torch
+
         with records.whole_file(folder / FINE_TUNING["foundation_model"]) as temporary:
             torch.save(foundation(training, parts), temporary)
     mark(training, parts)
     drop_damaged(folder)
 
 
-def foundation(training: parameters.Training, parts: dict[str, list[Atoms]]) -> torch.nn.Module:
+def foundation(training: parameters.Training, parts: dict[str, list[Atoms]]) -> "torch.nn.Module":
     """The model to start from, its E0s moved by the least squares of its errors on the training energies.
 
     (mace-torch 0.3.16 has E0s=estimated for that, and then trains from the E0s it started with.)
@@ -336,6 +341,8 @@ def run(training: parameters.Training, parts: dict[str, list[Atoms]]) -> Path:
     settings = described["settings"]
     if marked(folder) == described and finished(folder, settings):
         return model_file(folder, settings)
+    import torch
+
     if training.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device = 'cuda': PyTorch finds no GPU here; set device = 'cpu'")
     given = flags(training, dataset.reference_energies(parts["train"])[0])
