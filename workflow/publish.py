@@ -107,12 +107,12 @@ NUMBERS = [
     ("Local states that lie elsewhere in 12×12 than in 6×6", "07_comparison", "local_elsewhere", "{:.1%}"),
     ("Decay length of the vacancy's influence, 12×12", "07_comparison", "decay/length_A", "{:.1f} Å"),
     *[
-        (f"Local states that lie elsewhere in {n} × {n} than in 100 × 100", "08_dilute_limit", f"elsewhere/{n} × {n}", "{:.1%}")
+        (f"Redistributed spectral weight of the local DOS, {n} × {n} against 100 × 100", "08_dilute_limit", f"elsewhere/{n} × {n}", "{:.1%}")
         for n in (6, 12)
     ],
     ("States gained by the isolated vacancy (exact: -3)", "08_dilute_limit", "states_gained", "{:.2f}"),
     *[
-        (f"Resonance {irrep} of the isolated vacancy near 6.9 THz", "08_dilute_limit", f"strongest_optical/{irrep}",
+        (f"Narrowest optical resonance {irrep} of the isolated vacancy", "08_dilute_limit", f"narrowest_optical/{irrep}",
          "{0[frequency_THz]:.2f} THz, {0[width_THz]:.4f} THz wide")
         for irrep in ("A2", "E")
     ],
