@@ -621,3 +621,4 @@ def test_natural_isotopes_have_the_mass_variance_of_the_literature():
     """Of Si and Ge: S. Tamura, Phys. Rev. B 27, 858 (1983); with today's abundances to three digits."""
     assert phonons.mass_variance("Si") == pytest.approx(2.01e-4, rel=0.01)
     assert phonons.mass_variance("Ge") == pytest.approx(5.88e-4, rel=0.01)
+    assert phonons.mass_variance("Tc") == 0

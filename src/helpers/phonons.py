@@ -110,9 +110,13 @@ def on_mesh(phonon: Phonopy, mesh: int, groups: Groups | None = None) -> Spectru
 def mass_variance(symbol: str) -> float:
     """Return the variance of the masses of an element's natural isotopes over the square of their mean.
 
-    Abundances as phonopy has them, of CIAAW. S. Tamura, Phys. Rev. B 27, 858 (1983), calls it g_2.
+    Abundances as phonopy has them, of CIAAW; 0 for an element without natural isotopes. S. Tamura, Phys. Rev. B 27, 858
+    (1983), calls it g_2.
     """
-    _, masses, abundances = np.array(get_atomic_data().isotope_data[symbol]).T
+    isotopes = get_atomic_data().isotope_data.get(symbol)
+    if not isotopes:
+        return 0.0
+    _, masses, abundances = np.array(isotopes).T
     mean = np.average(masses, weights=abundances)
     return float(np.average((masses / mean - 1) ** 2, weights=abundances))
 

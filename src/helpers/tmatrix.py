@@ -15,7 +15,7 @@ from scipy.interpolate import AAA
 from scipy.linalg import lu_factor, lu_solve
 from scipy.optimize import brentq
 from scipy.signal import find_peaks
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, eye_array
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
@@ -28,7 +28,7 @@ class Irrep:
     """An irreducible representation of the point group about the defect, on the coordinates of its sites."""
 
     name: str
-    rows: list[np.ndarray]  # [row] (3 n_sites, n) orthonormal; those of all rows transform into each other
+    rows: list[csr_array]  # [row] (3 n_sites, n) orthonormal; those of all rows transform into each other
 
 
 def irreps(embedded: Embedded) -> list[Irrep]:
@@ -37,7 +37,7 @@ def irreps(embedded: Embedded) -> list[Irrep]:
     matrices = [on_coordinates(*each) for each in embedded.operations]
     signs = [np.linalg.det(operation) for operation in operations]
     if len(operations) != 6 or sum(sign > 0 for sign in signs) != 3:
-        return [Irrep("A", [np.eye(3 * len(embedded.sites))])]
+        return [Irrep("A", [eye_array(3 * len(embedded.sites), format="csr")])]
     found = [
         Irrep(name, [range_of(sum(w * each for w, each in zip(weights, matrices, strict=True)) / 6)])
         for name, weights in (("A1", np.ones(6)), ("A2", signs))
@@ -51,7 +51,7 @@ def irreps(embedded: Embedded) -> list[Irrep]:
     return [*found, Irrep("E", [along_x, x_to_y @ along_x])]
 
 
-def range_of(projector: csr_array) -> np.ndarray:
+def range_of(projector: csr_array) -> csr_array:
     """(n, rank) orthonormal vectors that span the range of a sparse projector, each on one of its blocks."""
     _, label = connected_components(abs(projector) > 1e-12, directed=False)
     order = np.argsort(label, kind="stable")
@@ -61,7 +61,7 @@ def range_of(projector: csr_array) -> np.ndarray:
         for vector in found[:, values > 0.5].T:
             vectors.append(np.zeros(projector.shape[0]))
             vectors[-1][members] = vector
-    return np.array(vectors).reshape(len(vectors), -1).T
+    return csr_array(np.array(vectors).reshape(len(vectors), projector.shape[0]).T)
 
 
 @dataclass(frozen=True)
@@ -146,18 +146,16 @@ class Isolated:
                 swaps = (factors[1] != np.arange(len(own))).sum()
                 logarithms = np.log(np.diag(factors[0]).astype(complex))
                 determinants.append(len(irrep.rows) * (logarithms.sum() + 1j * np.pi * (swaps % 2)))
+                # T = V / (1 - G V)
+                matrix = lu_solve(factors, change.T, trans=1, check_finite=False).T
                 for row, wave in zip(irrep.rows, incoming, strict=True):
                     here = vectors @ row
                     with_defect = lu_solve(factors, own @ here.T, check_finite=False)
                     local -= 2 * frequency / np.pi * (here.T * with_defect.imag).sum(axis=0)
                     if plane.shape[1]:
-                        scattered = change @ wave
-                        scattered = scattered + change @ lu_solve(
-                            factors, own @ scattered, check_finite=False
-                        )
                         shape = (len(own), *plane.shape[1:])
                         scattering += np.einsum(
-                            "iqa,iqb->qab", wave.conj().reshape(shape), scattered.reshape(shape)
+                            "iqa,iqb->qab", wave.conj().reshape(shape), (matrix @ wave).reshape(shape)
                         )
             return determinants, local, scattering
 
