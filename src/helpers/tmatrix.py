@@ -291,6 +291,8 @@ class Isolated:
         found = np.full((len(frequencies), 3), np.nan)
         for here, frequency in zip(found, frequencies, strict=True):
             branches = np.flatnonzero(levels.max(axis=0) > frequency)
+            if not len(branches):
+                continue
             q = np.zeros((len(branches), 2))
             for row, branch in zip(q, branches, strict=True):
                 rising = slice(0, 1 + int(np.argmax(levels[:, branch] > frequency)))
