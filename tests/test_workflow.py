@@ -120,16 +120,22 @@ def test_numbers_have_errors_where_a_committee_computed_them(monkeypatch):
     rows = [
         ("x", "04_pristine", "cells/-1", "{:.2f} ± {spread[x][0]:.2f} Å"),
         ("y", "05_defect", "y", "{:.1%}"),
+        ("claims that hold", "08_dilute_limit", "verdicts", "{0[holds]}"),
     ]
     with_error = ("z", "05_defect", "z", "{:.1%} ± {spread[0 to 4 Å]:.1%}")
     monkeypatch.setattr(publish, "NUMBERS", [*rows, with_error])
     results = {
         "04_pristine": {"results": {"cells": [1, 2.5], "spread": {"x": [0.0312]}}},
         "05_defect": {"results": {"y": 0.5, "z": 0.25, "spread": None}},
+    } | {
+        # Each judges what the other does not.
+        step: {"results": {"ledger": [{"section": "1", "statement": "a", "verdict": verdict}]}}
+        for step, verdict in (("07_comparison", "not judged"), ("08_dilute_limit", "holds"))
     }
     committee = {"05_defect": {"results": {"spread": {"0 to 4 Å": 0.013}}}}
     assert publish.numbers(results, committee) == {
         "x": ["2.50 ± 0.03 Å", "04_pristine"], "y": ["50.0%", "05_defect"], "z": ["25.0% ± 1.3%", "05_defect"],
+        "claims that hold": ["1", "08_dilute_limit"],
     }  # fmt: skip
     assert publish.numbers(results)["z"] == ["25.0%", "05_defect"]
 
