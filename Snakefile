@@ -56,11 +56,18 @@ def executed(run):
     return RESULTS / run.step / run.tag / "notebook.ipynb"
 
 
+# Executed notebooks that lie there without a valid result (of another key, or damaged). Jobs on a cluster read this file
+# too, when it is settled what they do.
+INVALID = {
+    name(run)
+    for run in RUNS.values()
+    if workflow.is_main_process and (paths.ROOT / executed(run)).exists() and not records.is_executed(run)
+}
+
+
 def again(run):
-    """What makes Snakemake execute a notebook anew that lies there without a valid result (of another key, or damaged)."""
-    # Jobs on a cluster read this file too, when it is settled what they do.
-    lies_there = workflow.is_main_process and (paths.ROOT / executed(run)).exists()
-    return AGAIN if lies_there and not records.is_executed(run) else []
+    """What makes Snakemake execute a notebook anew that is invalid."""
+    return AGAIN if name(run) in INVALID else []
 
 
 def logged(command):
@@ -113,7 +120,7 @@ onerror:
 
 RESULTS_OF_ALL = [executed(run).with_name(file) for run in RUNS.values() for file in ("notebook.ipynb", "result.json")]
 # Named here too: what is missing Snakemake makes only for those who ask for it.
-RESULTS_OF_ALL += [AGAIN] if any(map(again, RUNS.values())) else []
+RESULTS_OF_ALL += [AGAIN] if INVALID else []
 
 if SWEEP:
 

@@ -261,6 +261,13 @@ def with_error(form: str) -> bool:
     return "{spread" in form
 
 
+def judged(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the entries of the whole ledger, of which 07 and 08 each judge a part, from the results of each step."""
+    return ledger.together(
+        *(results[step]["results"]["ledger"] for step in ("07_comparison", "08_dilute_limit"))
+    )
+
+
 def numbers(
     results: dict[str, dict[str, Any]], several: dict[str, dict[str, Any]] | None = None
 ) -> dict[str, list[str]]:
@@ -268,8 +275,7 @@ def numbers(
 
     Errors are those of the committee: from `several` for the steps that are in it. Without one, the value stands alone.
     """
-    ledgers = (results[step]["results"]["ledger"] for step in ("07_comparison", "08_dilute_limit"))
-    verdicts = {"verdicts": ledger.counts(ledger.together(*ledgers))}
+    verdicts = {"verdicts": ledger.counts(judged(results))}
     found = {}
     for label, step, place, form in NUMBERS:
         value = results[step]["results"] | verdicts

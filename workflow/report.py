@@ -21,7 +21,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.mathtext import MathTextParser, math_to_image
 from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
-from publish import FIGURES, numbers, with_outputs
+from publish import FIGURES, judged, numbers, with_outputs
 from pygments.formatters import HtmlFormatter
 
 from helpers import ledger, paths, phonons, records
@@ -355,13 +355,12 @@ def main(index: Path, executed: list[Path]) -> None:
         step, file = key.split("/")
         with records.whole_file(folder / "pictures" / f"{name}.png") as temporary:
             shutil.copyfile(folders[step] / f"{file}.png", temporary)
-    comparison, dilute = (results[step]["results"] for step in ("07_comparison", "08_dilute_limit"))
-    characters = {mode["name"]: mode["character"] for mode in dilute["modes"]}
+    characters = {mode["name"]: mode["character"] for mode in results["08_dilute_limit"]["results"]["modes"]}
     write(folder / "plotly.min.js", plotly.offline.get_plotlyjs())
     write(folder / "figures.html", figures_page())
     write(folder / "vacancy.html", vacancy_page(folders["05_defect"], characters))
     write(folder / "numbers.html", numbers_page(results))
-    write(folder / "ledger.html", ledger_page(ledger.together(comparison["ledger"], dilute["ledger"])))
+    write(folder / "ledger.html", ledger_page(judged(results)))
     write(index, index_page(openings, results))
 
 
