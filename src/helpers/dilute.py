@@ -16,7 +16,7 @@ import scipy.fft
 from ase import Atoms, units
 from phonopy.physical_units import get_physical_units
 from scipy.linalg import lu_factor, lu_solve
-from scipy.sparse import bsr_array, csr_array, kron
+from scipy.sparse import bsr_array, csr_array, diags_array, kron
 from scipy.sparse.linalg import LinearOperator, eigsh
 from scipy.spatial import cKDTree
 from tqdm import tqdm
@@ -286,13 +286,25 @@ class Cell:
 
     The perfect part acts in reciprocal space, by fast Fourier transforms, the change on its sites. Coordinates
     are ordered by cell, site in the cell and axis. `twist` (reciprocal vectors of the primitive cell)
-    gives the matrix at that wave vector, of amplitudes without the phases of the cells.
+    gives the matrix at that wave vector, of amplitudes without the phases of the cells. With `isotopes`, a seed, each
+    atom has the mass of one of the natural isotopes of its element (phonons.isotope_masses), and not their mean.
     """
 
-    def __init__(self, embedded: Embedded, grid: tuple[int, int], twist: np.ndarray | None = None):
+    def __init__(
+        self,
+        embedded: Embedded,
+        grid: tuple[int, int],
+        twist: np.ndarray | None = None,
+        isotopes: int | None = None,
+    ):
         self.embedded, self.grid, self.twist = embedded, grid, twist
         self.width = embedded.perfect.blocks.shape[1]  # coordinates in a primitive cell
         self.size = self.width * grid[0] * grid[1]
+        self.by_mass = None  # (3N,) square root of mean mass over mass
+        if isotopes is not None:
+            primitive = embedded.perfect.primitive
+            drawn = phonons.isotope_masses([*primitive.symbols] * (grid[0] * grid[1]), isotopes)
+            self.by_mass = np.sqrt(np.tile(primitive.get_masses(), grid[0] * grid[1]) / drawn).repeat(3)
         fourier = embedded.perfect.fourier(grid, twist)
         self.fourier = fourier if twist is not None else fourier[:, : grid[1] // 2 + 1].copy()
         # Sites that the grid maps onto each other are one; what couples them adds up.
@@ -312,7 +324,9 @@ class Cell:
 
     def __matmul__(self, amplitudes: np.ndarray) -> np.ndarray:
         """(3N,) D times `amplitudes` (3N,), in THz^2."""
-        return self.product(self.fourier, self.change, amplitudes)
+        if self.by_mass is None:
+            return self.product(self.fourier, self.change, amplitudes)
+        return self.by_mass * self.product(self.fourier, self.change, self.by_mass * amplitudes)
 
     def product(self, fourier: np.ndarray, change: bsr_array, amplitudes: np.ndarray) -> np.ndarray:
         """The same for another perfect part and change."""
@@ -336,13 +350,20 @@ class Cell:
         half = (highest - lowest) / 2
         return (self.fourier - (highest + lowest) / 2 * np.eye(self.width)) / half, self.change / half
 
+    def scaled_product(self, amplitudes: np.ndarray) -> np.ndarray:
+        """(3N,) D brought to [-1, 1] by `range` times `amplitudes` (3N,)."""
+        if self.by_mass is None:
+            return self.product(*self.scaled, amplitudes)
+        lowest, highest = self.range
+        return (2 * (self @ amplitudes) - (highest + lowest) * amplitudes) / (highest - lowest)
+
     def chebyshev(self, start: np.ndarray) -> Iterator[np.ndarray]:
-        """(3N,) T_m times `start` (3N,) for m = 0, 1, ..., of the matrix as in `scaled`."""
-        before, now = start, self.product(*self.scaled, start)
+        """(3N,) T_m times `start` (3N,) for m = 0, 1, ..., of the matrix as in `scaled_product`."""
+        before, now = start, self.scaled_product(start)
         yield before
         while True:
             yield now
-            following = self.product(*self.scaled, now)
+            following = self.scaled_product(now)
             following *= 2
             following -= before
             before, now = now, following
@@ -382,6 +403,8 @@ class Cell:
             shape=(self.size, len(self.changed)),
         )
         total = total + spread @ self.change @ spread.T
+        if self.by_mass is not None:
+            total = diags_array(self.by_mass) @ total @ diags_array(self.by_mass)
         return total if self.twist is not None else total.real.tocsr()
 
     def moments(self, starts: np.ndarray, count: int) -> np.ndarray:
@@ -448,10 +471,12 @@ class Cell:
 
         Shift-inverted Lanczos (ARPACK): 1 / (D - w^2) is that of the perfect cell and a correction on the changed
         sites, exactly. Modes of another irrep than `start` are not found. ValueError away from Gamma of the cell,
-        and if it is so small that it maps two changed sites onto each other.
+        and if it is so small that it maps two changed sites onto each other; and with isotopes, which change every site.
         """
-        if self.twist is not None:
-            raise ValueError("modes are sought at Gamma of the cell only: make the Cell without a twist")
+        if self.twist is not None or self.by_mass is not None:
+            raise ValueError(
+                "modes are sought at Gamma of the cell and with mean masses only: make the Cell without twist and isotopes"
+            )
         if len(self.changed) < 3 * len(self.embedded.sites):
             raise ValueError(
                 f"the change does not fit in a {self.grid[0]} x {self.grid[1]} cell: take a larger cell, or a smaller radius"
@@ -562,12 +587,11 @@ def continued(
     vectors: list[np.ndarray], cell: Cell, groups: dict[str, np.ndarray], count: int
 ) -> list[Continued]:
     """As localisation.continued, for patterns `on_sites` at Gamma of a cell; `groups` are of sites (indices)."""
-    # At Gamma the rows of a degenerate set have equal densities of states.
-    firsts = cell.spread(np.array([each[0] for each in vectors]))
-    frequencies, weights = states(cell.moments(firsts, count), cell.range)
-    shares = [weight / weight.sum() * (each**2).sum() for weight, each in zip(weights, vectors, strict=True)]
     number = np.repeat(np.arange(len(vectors)), [len(each) for each in vectors])
     starts = cell.spread(np.concatenate(vectors))
+    frequencies, weights = states(cell.moments(starts, count), cell.range)
+    shares = [weights[number == each].sum(axis=0) for each in range(len(vectors))]
+    shares = [share / share.sum() * (each**2).sum() for share, each in zip(shares, vectors, strict=True)]
     half = localisation.WINDOW
     middles = [localisation.quantile(frequencies, share, 0.5) for share in shares]
     windows = [(middles[each] - half, middles[each] + half) for each in number]

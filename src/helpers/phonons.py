@@ -3,10 +3,11 @@
 Frequencies in THz; an imaginary one is given as a negative number and never changed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+from ase.data import atomic_masses, atomic_numbers
 from phonopy import Phonopy
 from phonopy.physical_units import get_physical_units
 from phonopy.structure.atomic_data import get_atomic_data
@@ -110,15 +111,34 @@ def on_mesh(phonon: Phonopy, mesh: int, groups: Groups | None = None) -> Spectru
 def mass_variance(symbol: str) -> float:
     """Return the variance of the masses of an element's natural isotopes over the square of their mean.
 
-    Abundances as phonopy has them, of CIAAW; 0 for an element without natural isotopes. S. Tamura, Phys. Rev. B 27, 858
-    (1983), calls it g_2.
+    0 for an element without natural isotopes. S. Tamura, Phys. Rev. B 27, 858 (1983), calls it g_2.
     """
-    isotopes = get_atomic_data().isotope_data.get(symbol)
-    if not isotopes:
-        return 0.0
-    _, masses, abundances = np.array(isotopes).T
+    masses, abundances = isotopes(symbol)
     mean = np.average(masses, weights=abundances)
     return float(np.average((masses / mean - 1) ** 2, weights=abundances))
+
+
+def isotopes(symbol: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the masses in u of an element's natural isotopes and their abundances, which add up to 1.
+
+    As phonopy has them, of CIAAW. An element without natural isotopes has its one atomic mass.
+    """
+    natural = get_atomic_data().isotope_data.get(symbol)
+    if not natural:
+        return atomic_masses[[atomic_numbers[symbol]]], np.ones(1)
+    _, masses, abundances = np.array(natural).T
+    return masses, abundances / abundances.sum()
+
+
+def isotope_masses(symbols: Iterable[str], seed: int) -> np.ndarray:
+    """Draw the mass in u of each of n atoms from the natural isotopes of its element: (n,), the same for the same `seed`."""
+    symbols = np.array(list(symbols))
+    generator = np.random.default_rng(seed)
+    drawn = np.empty(len(symbols))
+    for symbol in np.unique(symbols):
+        masses, abundances = isotopes(symbol)
+        drawn[symbols == symbol] = generator.choice(masses, (symbols == symbol).sum(), p=abundances)
+    return drawn
 
 
 def half_of_mesh(mesh: int) -> Iterator[tuple[np.ndarray, float]]:
