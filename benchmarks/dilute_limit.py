@@ -22,7 +22,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from tqdm import tqdm
 
-from helpers import dilute, force_constants, localisation, parameters, potential, records
+from defectphonons import chebyshev, force_constants, localisation
+from helpers import parameters, records
+from helpers.models import potential
 
 HERE = Path(__file__).parent
 SIZES = (12, 17, 24, 35, 50, 70, 100, 141, 200)
@@ -34,7 +36,7 @@ RUN = parameters.DefectiveCell(supercell=12)
 
 def embedded(mace, cell):
     """The embedding, and the sites of the atoms at the vacancy."""
-    found, _ = dilute.embed(*cell, mace, radius=RADIUS, folder=RUN.shared_folder)
+    found, _ = chebyshev.embed(*cell, mace, radius=RADIUS, folder=RUN.shared_folder)
     return found, found.find(cell[1].from_site[cell[1].local])
 
 
@@ -52,7 +54,7 @@ def end_to_end(n):
     mace, cell = prepared()
     start = time.perf_counter()
     found, local = embedded(mace, cell)
-    sampled = dilute.local_dos(found, n, 1, {"local": local}, MOMENTS)
+    sampled = chebyshev.local_dos(found, n, 1, {"local": local}, MOMENTS)
     seconds = time.perf_counter() - start
     assert abs(sampled.shares["local"].sum() - 12) < 1e-6, "states are lost"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -71,7 +73,7 @@ def per_moment(apply, vector, budget=2.0):
 
 
 def row(found, n):
-    cell = dilute.Cell(found, (n, n))
+    cell = chebyshev.Cell(found, (n, n))
     vector = np.random.default_rng(n).standard_normal(cell.size)
     timed = {"atoms": 3 * n * n - 1, "operator": per_moment(lambda x: cell @ x, vector)}
     if n <= SPARSE_LIMIT:
@@ -85,7 +87,7 @@ def row(found, n):
 
 def dense(found, n):
     """Seconds of all modes of an n x n cell at Gamma."""
-    matrix = dilute.Cell(found, (n, n)).explicit().toarray()
+    matrix = chebyshev.Cell(found, (n, n)).explicit().toarray()
     start = time.perf_counter()
     np.linalg.eigh(matrix)
     return time.perf_counter() - start

@@ -34,7 +34,9 @@ import psutil
 import torch
 from tqdm import tqdm
 
-from helpers import force_constants, paths, potential, records, structures
+from defectphonons import force_constants, structures
+from helpers import paths, records
+from helpers.models import potential
 
 HERE = Path(__file__).parent
 SAMPLED_ROWS = 3

@@ -13,7 +13,9 @@ import json
 
 from tqdm import tqdm
 
-from helpers import dataset, parameters, paths, potential, records, training
+from helpers import parameters, paths, records
+from helpers.data import dataset
+from helpers.models import potential, training
 
 FILE = paths.DATA / "training_choices.json"
 DATA, FRAMES = "wse2.xyz", 134

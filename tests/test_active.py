@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers import active, dataset, paths, potential
+from helpers import paths
+from helpers.data import dataset
+from helpers.models import active, potential
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from helpers import active, committee, dataset, parameters, paths, potential
+from helpers import parameters, paths
+from helpers.data import dataset
+from helpers.models import active, committee, potential
 
 FACTORS = np.array([0.96, 1.0, 1.04])
 ROOTS = np.sqrt(FACTORS)
@@ -191,7 +193,7 @@ def test_data_of_other_elements_are_refused(tmp_path):
     data = paths.DATA / "in_progress" / "substituted_labelled.xyz"
     shutil.copy(paths.model_file("wse2-small"), tmp_path / "mine.model")
     done = subprocess.run(
-        [sys.executable, "-m", "helpers.committee", tmp_path / "mine.model", data],
+        [sys.executable, "-m", "helpers.models.committee", tmp_path / "mine.model", data],
         capture_output=True,
         text=True,
     )

@@ -11,7 +11,9 @@ from ase.build import mx2
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 
-from helpers import dataset, paths, potential, records
+from helpers import paths, records
+from helpers.data import dataset
+from helpers.models import potential
 
 FILE = paths.DATA / "wse2.xyz"
 HEAD = re.compile(r"(?:.*\n){10}")  # two frames of three atoms

@@ -9,9 +9,10 @@ import torch
 from phonopy.structure.symmetry import Symmetry
 from tqdm import tqdm
 
-from helpers import force_constants, phonons, potential, structures
-from helpers.hessian import Hessian
-from helpers.layers import Layers
+from defectphonons import force_constants, spectra, structures
+from defectphonons.hessian.layers import Layers
+from defectphonons.hessian.terms import Hessian
+from helpers.models import potential
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,7 @@ def test_an_atom_outside_the_cell_is_the_same_atom(mace, sheet, tmp_path):
     outside.positions[1] += sheet.cell[0] - 2 * sheet.cell[1]
     q_points = [(1 / 3, 1 / 3, 0), (1 / 3, 0, 0)]
     inside, moved = (
-        phonons.spectrum(
+        spectra.spectrum(
             force_constants.analytic(atoms, 3, mace, folder=tmp_path), q_points, np.full(2, 0.5)
         ).frequencies
         for atoms in (sheet, outside)
@@ -147,7 +148,7 @@ def test_differences_and_derivatives_have_the_same_frequencies(mace, sheet, tmp_
         force_constants.symmetrise(phonon)
     assert both[1].force_constants == pytest.approx(both[0].force_constants, abs=5e-3)
     q_points = [(0, 0, 0), (1 / 3, 1 / 3, 0)]
-    found = [phonons.spectrum(phonon, q_points, np.full(2, 0.5)).frequencies for phonon in both]
+    found = [spectra.spectrum(phonon, q_points, np.full(2, 0.5)).frequencies for phonon in both]
     assert found[1] == pytest.approx(found[0], abs=0.01)
 
 

@@ -21,7 +21,8 @@ from ase.neighborlist import neighbor_list
 from ase.spacegroup import crystal
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from helpers import dataset, importing, paths, records
+from helpers import paths, records
+from helpers.data import dataset, importing
 
 DATA = paths.ROOT / "tests" / "data"
 KBAR = 6.2415091e-4  # eV/A^3: 1e8 Pa over 1.602176634e11 Pa

@@ -6,7 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from helpers import parameters, paths, potential, records, structures
+from defectphonons import structures
+from helpers import parameters, paths, records
+from helpers.models import potential
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,9 @@ import pytest
 import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from helpers import committee, dataset, parameters, paths, potential, records, shipping, training
+from helpers import parameters, paths, records
+from helpers.data import dataset
+from helpers.models import committee, potential, shipping, training
 
 # Section 3.4 of the thesis as printed.
 LISTING = """--name="MACE_model" --train_file="output.xyz" --valid_fraction=0.10

@@ -6,7 +6,9 @@
 import sys
 from pathlib import Path
 
-from helpers import localisation, parameters, potential, records
+from defectphonons import localisation
+from helpers import parameters, records
+from helpers.models import potential
 
 run = parameters.Comparison()
 mace = potential.load(run.model)

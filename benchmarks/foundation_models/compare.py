@@ -20,18 +20,10 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from tqdm import tqdm
 
-from helpers import (
-    dataset,
-    evaluation,
-    force_constants,
-    parameters,
-    paths,
-    phonons,
-    potential,
-    records,
-    relaxation,
-    structures,
-)
+from defectphonons import force_constants, relaxation, spectra, structures
+from helpers import parameters, paths, records
+from helpers.data import dataset
+from helpers.models import evaluation, potential
 
 HERE = Path(__file__).parent
 MODELS = ("SevenNet-0", "SevenNet-l3i5", "CHGNet")
@@ -97,7 +89,7 @@ def judge(found: dict, test: list[Atoms], shapes: dict[str, int]) -> dict:
         evaluation.symmetrised(dft, ours)
         for label in [label for label, (cell, _) in evaluation.SHEET.items() if cell == name]:
             pairs = evaluation.sheet_pairs(dft, ours, label)
-            per_cm[label] = float(abs(pairs[:, 1] - pairs[:, 0]).mean() * phonons.PER_CM)
+            per_cm[label] = float(abs(pairs[:, 1] - pairs[:, 0]).mean() * spectra.PER_CM)
             if label == "Γ":
                 row["over_dft_at_gamma"] = float(np.mean(pairs[:, 1] / pairs[:, 0]))
         if name == "vacancy_3x3":

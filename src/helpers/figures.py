@@ -15,11 +15,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 
-from helpers import dataset, records
-from helpers.localisation import ENHANCEMENT, Continued, Decay, Mode
+from defectphonons.localisation import ENHANCEMENT, Continued, Decay, Mode
+from defectphonons.spectra import PER_CM, Bands, Flexural, PairedSet
+from defectphonons.structures import Defect
+from helpers import records
+from helpers.data import dataset
 from helpers.parameters import Run
-from helpers.phonons import PER_CM, Bands, Flexural, PairedSet
-from helpers.structures import Defect
 
 # Okabe and Ito's colours: told apart by the colour-blind and, with the line styles, in grey print.
 BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE = (

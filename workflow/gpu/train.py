@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from helpers import dataset, parameters, paths, potential, records, shipping, structures, training
+from defectphonons import structures
+from helpers import parameters, paths, records
+from helpers.data import dataset
+from helpers.models import potential, shipping, training
 
 SIZES = (3, 6, 12)  # n of the n x n cells that forces are timed in
 

@@ -10,8 +10,9 @@ from ase.geometry import find_mic
 from ase.optimize import BFGS
 from ase.optimize.precon import PreconLBFGS
 
-from helpers import fingerprint, records
-from helpers.potential import Potential, evaluate
+from defectphonons import fingerprint
+from helpers import records
+from helpers.models.potential import Potential, evaluate
 
 FORCE_TOLERANCE = 1e-5  # eV/A; phonons of the float64 models need far less than 1e-3
 STEPS = 1000
@@ -34,7 +35,11 @@ def relax(
     to a cell more than a tenth larger or smaller than that of `atoms`.
     """
     asked = records.geometry_key(
-        [atoms], potential.checksum, hold_symmetry, relax_cell, fingerprint.of("relaxation.relax")
+        [atoms],
+        potential.checksum,
+        hold_symmetry,
+        relax_cell,
+        fingerprint.of("defectphonons.relaxation.relax"),
     )
     path = folder and folder / f"{asked}.npz"
     relaxed = atoms.copy()

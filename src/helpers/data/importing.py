@@ -1,6 +1,6 @@
 """Import labelled configurations from VASP, extended XYZ with other keys, or what ASE reads, into one checked file.
 
-    python -m helpers.dataset import IN [IN ...] OUT.xyz [--energy-key KEY ...] [--blocks N]
+    python -m helpers.data.importing import IN [IN ...] OUT.xyz [--energy-key KEY ...] [--blocks N]
 
 IN is VASP's ML_AB, vasprun.xml or OUTCAR, extended XYZ, or a file that ASE reads with energies and forces,
 told apart by what is in it; it may be compressed (.gz, .bz2, .xz). OUT.xyz is written only if every IN can
@@ -28,7 +28,8 @@ from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from scipy.spatial import cKDTree
 from tqdm import tqdm
 
-from helpers import dataset, records
+from helpers import records
+from helpers.data import dataset
 
 LABELS = ("energy", "free_energy", "forces", "stress")
 KEYS = {"energy": "energy", "forces": "forces", "stress": "stress"}
@@ -637,7 +638,7 @@ def read(path: Path, keys: dict[str, str], blocks: int = 1) -> tuple[list[Atoms]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m helpers.dataset")
+    parser = argparse.ArgumentParser(prog="python -m helpers.data.importing")
     command = parser.add_subparsers(required=True).add_parser(
         "import",
         help="VASP's ML_AB, vasprun.xml, OUTCAR, extended XYZ, or what ASE reads, to one checked extended XYZ",
@@ -677,3 +678,7 @@ def main() -> None:
         print(line, file=sys.stderr)
     if left_out:
         sys.exit(3)
+
+
+if __name__ == "__main__":
+    main()

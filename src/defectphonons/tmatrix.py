@@ -19,8 +19,8 @@ from scipy.sparse import csr_array, eye_array
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
-from helpers import force_constants, phonons
-from helpers.dilute import Embedded, green, on_coordinates
+from defectphonons import force_constants, spectra
+from defectphonons.chebyshev import Embedded, green, on_coordinates
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ class Isolated:
             return poles[shares.argmax()], float(shares.max())
 
         symbols = self.embedded.perfect.primitive.symbols[self.embedded.sites[:, 2]]
-        variances = np.array([phonons.mass_variance(symbol) for symbol in symbols])
+        variances = np.array([spectra.mass_variance(symbol) for symbol in symbols])
         found, without = [], 0
         for number, (irrep, change) in enumerate(zip(self.irreps, self.changes, strict=True)):
             for centre in np.round(peaks[irrep.name], 9).tolist():

@@ -21,12 +21,12 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from scipy.spatial import cKDTree
 from tqdm import tqdm
 
-from helpers import force_constants, localisation, phonons, relaxation, structures
-from helpers.hessian import Hessian, Term
-from helpers.localisation import Continued, Patterns
-from helpers.phonons import Spectrum
-from helpers.potential import Potential, evaluate
-from helpers.structures import Defect
+from defectphonons import force_constants, localisation, relaxation, spectra, structures
+from defectphonons.hessian.terms import Hessian, Term
+from defectphonons.localisation import Continued, Patterns
+from defectphonons.spectra import Spectrum
+from defectphonons.structures import Defect
+from helpers.models.potential import Potential, evaluate
 
 TO_THZ2 = get_physical_units().DefaultToTHz ** 2  # from eV/(A^2 u)
 
@@ -174,7 +174,7 @@ def embed(
 ) -> tuple[Embedded, dict[str, float]]:
     """The vacancy of a `relaxed` cell, alone in the infinite sheet of `primitive`; and how good the seam is.
 
-    A Hessian is a sum of terms of single atoms (helpers.hessian), each symmetric and with rows that add up to
+    A Hessian is a sum of terms of single atoms (defectphonons.hessian.terms), each symmetric and with rows that add up to
     zero. The terms of atoms within `radius` (A) of the empty site are those of the relaxed cell, all others
     those of the perfect sheet, so that permutation symmetry and the acoustic sum rule hold at the seam as
     everywhere else and nothing needs repair. What is neglected is how the strain round the vacancy
@@ -511,7 +511,7 @@ def resolution(count: int, span: tuple[float, float], frequencies: np.ndarray) -
 
 def cells_on_mesh(embedded: Embedded, n: int, mesh: int) -> Iterator[tuple[Cell, float]]:
     """The n x n cell at half of a mesh x mesh grid of wave vectors, with weights; real where there is one."""
-    for q, weight in phonons.half_of_mesh(mesh):
+    for q, weight in spectra.half_of_mesh(mesh):
         yield Cell(embedded, (n, n), q / n if q.any() else None), weight
 
 
@@ -529,7 +529,7 @@ def local_dos(embedded: Embedded, n: int, mesh: int, groups: dict[str, np.ndarra
         frequencies.append(at)
         weights.append(weight)
     q_points = np.zeros((len(weights), 3))
-    q_points[:, :2] = [q for q, _ in phonons.half_of_mesh(mesh)]
+    q_points[:, :2] = [q for q, _ in spectra.half_of_mesh(mesh)]
     shares = {name: np.array(each) for name, each in shares.items()}
     return Spectrum(q_points, np.array(weights), np.array(frequencies), shares)
 

@@ -1,6 +1,6 @@
 """Error bars without further trainings: a committee of models that differ in their last layers.
 
-    python -m helpers.committee MODEL DATA.xyz [--trust-model]
+    python -m helpers.models.committee MODEL DATA.xyz [--trust-model]
 
 writes MODEL.committee.npz for a model that 02 has not shipped. The energy of a MACE is linear in the weights of its last
 layers, so that their posterior distribution given the training labels is known in closed form. Members are drawn from it;
@@ -18,8 +18,10 @@ import numpy as np
 from ase import Atoms
 from scipy.optimize import minimize_scalar
 
-from helpers import active, dataset, paths, potential, records
-from helpers.potential import Potential
+from helpers import paths, records
+from helpers.data import dataset
+from helpers.models import active, potential
+from helpers.models.potential import Potential
 
 MEMBERS = 8
 NOISE = 4e-4  # eV/A: how far the forces of two eigensolvers of the DFT code lie apart (data/README.md)
@@ -85,7 +87,7 @@ def members(found: Potential, model: str) -> list[Potential]:
     Raises FileNotFoundError when there is none, and ValueError for one that is damaged or belongs to another model.
     """
     path = paths.committee_file(model)
-    again = f"set committee = False, or make it anew: python -m helpers.committee {model} DATA.xyz"
+    again = f"set committee = False, or make it anew: python -m helpers.models.committee {model} DATA.xyz"
     try:
         with np.load(path, allow_pickle=False) as kept:
             several, owner = kept["weights"], str(kept["model"])
@@ -140,7 +142,7 @@ def sides(found: Potential, frames: list[Atoms]) -> dict[str, list[Atoms]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m helpers.committee", description="Write the committee of a model."
+        prog="python -m helpers.models.committee", description="Write the committee of a model."
     )
     parser.add_argument("model", metavar="MODEL", help="name in data/models, or the path of a .model file")
     parser.add_argument("data", metavar="DATA.xyz", help="what it was trained on")

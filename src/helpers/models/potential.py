@@ -16,7 +16,8 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.mixing import LinearCombinationCalculator
 from ase.data import chemical_symbols
 
-from helpers import dataset, paths, records
+from helpers import paths, records
+from helpers.data import dataset
 
 # PyTorch and MACE are imported where they are needed: who only evaluates, or names the type, need not wait for them.
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from phonopy import Phonopy
 from scipy.integrate import cumulative_trapezoid
 from scipy.optimize import curve_fit
 
-from helpers import force_constants, phonons, relaxation, structures
-from helpers.phonons import GammaModes, Groups, Spectrum
-from helpers.potential import Potential, evaluate
-from helpers.structures import Defect
+from defectphonons import force_constants, relaxation, spectra, structures
+from defectphonons.spectra import GammaModes, Groups, Spectrum
+from defectphonons.structures import Defect
+from helpers.models.potential import Potential, evaluate
 
 WINDOW = 0.05  # THz, to either side: what counts as one frequency
 ENHANCEMENT = 5.0  # weight x N / (atoms at the defect) from which a mode counts as localised
@@ -63,7 +63,7 @@ def defective_sheet(run: Any, potential: Potential) -> DefectiveSheet:
     )
     force_constants.symmetrise(pristine)
     if not exact:
-        phonons.make_rotationally_invariant(pristine, evaluate(potential, primitive)["stress"])
+        spectra.make_rotationally_invariant(pristine, evaluate(potential, primitive)["stress"])
     return DefectiveSheet(primitive, vacancy, relaxed, phonon, pristine, residuals)
 
 
@@ -212,7 +212,7 @@ class Patterns:
 def continued(patterns: Patterns, sheet: DefectiveSheet, mesh: int, groups: Groups) -> list[Continued]:
     """Where `patterns` are found in `sheet`, on a mesh x mesh grid; `groups` are of atoms of `sheet`."""
     # Of q and -q one, whose eigenvectors are conjugate; of a star all, for the participation of one is not that of all.
-    points, multiplicities = zip(*phonons.half_of_mesh(mesh), strict=True)
+    points, multiplicities = zip(*spectra.half_of_mesh(mesh), strict=True)
     q_points = np.column_stack([points, np.zeros(len(points))])
     # The eigenvectors of all q are kept where they are less than a gigabyte, else computed again: which of them count is
     # known only when all frequencies are.
@@ -326,7 +326,7 @@ def redistributed_by_ring(
     """
     found: dict[str, list[tuple[float, float]]] = {}
     for i, (distance, atoms) in enumerate(rings(sheet.vacancy)):
-        density = phonons.density_of_states(sampled, grid, smearing, str(i)) / len(atoms)
+        density = spectra.density_of_states(sampled, grid, smearing, str(i)) / len(atoms)
         share = redistributed(density, by_site[sheet.sites(atoms)].mean(axis=0), grid)
         found.setdefault(sheet.relaxed.symbols[atoms[0]], []).append((distance, share))
     return {species: np.array(pairs).T for species, pairs in found.items()}

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from helpers.hessian import Term
+from defectphonons.hessian.terms import Term
 
 # MACE prints a line on import about an accelerator that is not installed.
 with contextlib.redirect_stdout(io.StringIO()):

@@ -18,13 +18,14 @@ from phonopy.structure.atoms import PhonopyAtoms
 from phonopy.structure.symmetry import Symmetry
 from tqdm import tqdm
 
-from helpers import execution, fingerprint, records
-from helpers.hessian import Hessian, Term
-from helpers.potential import Potential, evaluate
+from defectphonons import fingerprint
+from defectphonons.hessian.terms import Hessian, Term
+from helpers import execution, records
+from helpers.models.potential import Potential, evaluate
 
 # PyTorch and MACE are imported where they are needed: who reads kept constants need not wait for them.
 if TYPE_CHECKING:
-    from helpers.layers import Layers
+    from defectphonons.hessian.layers import Layers
 
 SYMPREC = 1e-4  # A
 AT_ONCE = 4  # atoms a pass on a CPU: fewer repeat small steps, more fall out of the cache
@@ -99,7 +100,9 @@ def by_differences(
 def displaced_forces(phonon: Phonopy, potential: Potential, folder: Path) -> np.ndarray:
     """(n_displacements, N, 3) forces in eV/A of the displaced cells, from `folder` where they are."""
     cells = phonon.supercells_with_displacements
-    own = folder / records.geometry_key(cells, potential.checksum, fingerprint.of("potential.evaluate"))
+    own = folder / records.geometry_key(
+        cells, potential.checksum, fingerprint.of("helpers.models.potential.evaluate")
+    )
     forces = []
     for i, cell in enumerate(tqdm(cells, desc="displacements", unit="cell", disable=len(cells) < 10)):
         path = own / f"{i:04d}.npz"
@@ -118,7 +121,7 @@ def analytic(
 
     Exact to rounding for every n: what reaches round the supercell is folded into it. Without `n`
     the supercell is so large that nothing does, and phonopy's frequencies are exact at every q.
-    Raises ValueError for a model that `helpers.layers` does not know.
+    Raises ValueError for a model that `defectphonons.hessian.layers` does not know.
     """
     primitive = listed(atoms)
     found = unfolded(primitive, potential, dtype=dtype, folder=folder)
@@ -150,11 +153,11 @@ def terms(atoms: Atoms, potential: Potential, *, dtype: str = "float64", folder:
     """The terms of all atoms of the periodic cell `atoms`, computed in `dtype`.
 
     Those of symmetry-inequivalent atoms are computed, and cached in `folder`/hessian as they come,
-    in a folder for each geometry, model and what helpers.layers computes, so that an interrupted run goes on.
+    in a folder for each geometry, model and what defectphonons.hessian.layers computes, so that an interrupted run goes on.
     """
     symmetry = Symmetry(to_phonopy(atoms), symprec=SYMPREC)
     inequivalent = symmetry.get_independent_atoms().tolist()
-    code = fingerprint.of("layers.Layers")
+    code = fingerprint.of("defectphonons.hessian.layers.Layers")
     own = folder / "hessian" / records.geometry_key([atoms], potential.checksum, code, dtype)
     paths = {atom: own / f"{atom:04d}.npz" for atom in inequivalent}
     found = {atom: records.cached(path) for atom, path in paths.items()}
@@ -280,7 +283,7 @@ def checked_layers(potential: Potential, atoms: Atoms, dtype: str = "float64") -
     """The model layer by layer in `dtype`; ValueError unless that gives, in float64, the energy and forces of the model."""
     import torch
 
-    from helpers.layers import Layers
+    from defectphonons.hessian.layers import Layers
 
     if not hasattr(potential.calculator, "models"):
         raise ValueError(f'{potential.name} is more than a MACE model: use method = "finite_differences"')
@@ -294,7 +297,7 @@ def checked_layers(potential: Potential, atoms: Atoms, dtype: str = "float64") -
     for unit, error in errors.items():
         if error > 1e-8:
             raise ValueError(
-                f"model {potential.name} has parts that helpers.layers leaves out: without them it is "
+                f"model {potential.name} has parts that defectphonons.hessian.layers leaves out: without them it is "
                 f'{error:.1e} {unit} per atom from itself; use method = "finite_differences"'
             )
     if dtype == "float64":

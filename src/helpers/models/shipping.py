@@ -1,6 +1,6 @@
 """Ship a model to data/models/, with what made it and how good it is.
 
-    python -m helpers.shipping RUN_FOLDER NAME [--start RUN_FOLDER ...] [--no-committee] [--replace]
+    python -m helpers.models.shipping RUN_FOLDER NAME [--start RUN_FOLDER ...] [--no-committee] [--replace]
 
 is the one way a model enters data/models/.
 """
@@ -20,7 +20,9 @@ import torch
 from ase import Atoms
 from ase.formula import Formula
 
-from helpers import committee, dataset, evaluation, paths, potential, records, training
+from helpers import paths, records
+from helpers.data import dataset
+from helpers.models import committee, evaluation, potential, training
 
 LICENCE = "CC-BY-4.0"
 MACHINE = re.compile(r"(?:^|[\s'\"=(])(?:/[\w.-]+){2}|://", re.MULTILINE)  # a path or a URL
@@ -142,7 +144,7 @@ def ship(
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m helpers.shipping", description="Copy a model to data/models/."
+        prog="python -m helpers.models.shipping", description="Copy a model to data/models/."
     )
     parser.add_argument("folder", type=Path, metavar="RUN_FOLDER", help="results/02_training/TAG")
     parser.add_argument("name", metavar="NAME")

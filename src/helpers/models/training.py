@@ -23,7 +23,8 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from tqdm import tqdm
 
-from helpers import dataset, parameters, records
+from helpers import parameters, records
+from helpers.data import dataset
 
 # Imported where it is needed, for it takes seconds: a wrong parameter of 02 is told before.
 if TYPE_CHECKING:
@@ -279,7 +280,7 @@ def prepare(training: parameters.Training, parts: dict[str, list[Atoms]]) -> Non
     if not marker.exists() and (checkpoints(folder) or any(folder.glob("*.model"))):
         raise RuntimeError(
             f"{folder} holds a training without {MARKER}, so nobody knows from which flags and data. "
-            "Move it away; or, if it is what this profile trains, say so with helpers.training.mark"
+            "Move it away; or, if it is what this profile trains, say so with helpers.models.training.mark"
         )
     described = describe(training, parts)
     if marker.exists() and (other := marked(folder)) != described:
@@ -313,7 +314,7 @@ def foundation(training: parameters.Training, parts: dict[str, list[Atoms]]) -> 
     (mace-torch 0.3.16 has E0s=estimated for that, and then trains from the E0s it started with.)
     Raises ValueError for a file that may not be loaded, or does not know an element of the data.
     """
-    from helpers import potential  # here, for it imports MACE, which takes seconds
+    from helpers.models import potential  # here, for it imports MACE, which takes seconds
 
     elements = sorted({symbol for part in parts.values() for atoms in part for symbol in atoms.symbols})
     known = potential.load(

@@ -14,8 +14,9 @@ from ase import Atoms
 from scipy.linalg import solve
 from tqdm import tqdm
 
-from helpers import fingerprint, force_constants, records
-from helpers.potential import Potential
+from defectphonons import fingerprint, force_constants
+from helpers import records
+from helpers.models.potential import Potential
 
 # PyTorch and MACE are imported where they are needed, for they take seconds.
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def slopes(potential: Potential, frames: list[Atoms], folder: Path) -> list[Slop
 
     Cached in `folder` for each geometry, model and code that computes them, and found there.
     """
-    code = fingerprint.of("active.differentiated")
+    code = fingerprint.of("helpers.models.active.differentiated")
     paths = [folder / f"{records.geometry_key([atoms], potential.checksum, code)}.npz" for atoms in frames]
     found = {path: records.cached(path) for path in paths}
     missing = {path: atoms for path, atoms in zip(paths, frames, strict=True) if found[path] is None}
