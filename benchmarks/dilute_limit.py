@@ -22,8 +22,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from tqdm import tqdm
 
-from defectphonons import chebyshev, force_constants, localisation
-from helpers import parameters, records
+from defectphonons import chebyshev, embedding, force_constants, parallel
+from helpers import defects, parameters, records
 from helpers.models import potential
 
 HERE = Path(__file__).parent
@@ -36,14 +36,14 @@ RUN = parameters.DefectiveCell(supercell=12)
 
 def embedded(mace, cell):
     """The embedding, and the sites of the atoms at the vacancy."""
-    found, _ = chebyshev.embed(*cell, mace, radius=RADIUS, folder=RUN.shared_folder)
+    found, _ = embedding.embed(*cell, mace, radius=RADIUS, folder=RUN.shared_folder)
     return found, found.find(cell[1].from_site[cell[1].local])
 
 
 def prepared():
     """The model and the relaxed cell, with its force constants in results/."""
     mace = potential.load(RUN.model, elements=("W", "Se"))
-    cell = localisation.relaxed_defect(RUN, mace)
+    cell = defects.relaxed_defect(RUN, mace)
     for atoms in (cell[0], cell[2]):
         list(force_constants.terms(force_constants.listed(atoms), mace, folder=RUN.shared_folder))
     return mace, cell
@@ -136,7 +136,7 @@ def main():
     rows = [row(found, n) for n in tqdm(SIZES, unit="size")]
     result = {
         "end_to_end_100x100": whole,
-        "threads": force_constants.cores(),
+        "threads": parallel.cores(),
         "sizes": rows,
         "exponent": {name: exponent(rows, name, 5000) for name in ("operator", "sparse")},
         "dense": [{"atoms": 3 * n * n - 1, "dense": dense(found, n)} for n in DENSE],

@@ -5,9 +5,20 @@ import pytest
 from ase import Atoms
 from scipy.sparse import bsr_array
 
-from defectphonons import chebyshev, force_constants, localisation, relaxation, spectra, tmatrix
-from defectphonons.chebyshev import Cell, Embedded, Perfect
-from helpers import parameters
+from defectphonons import (
+    chebyshev,
+    embedding,
+    following,
+    force_constants,
+    localisation,
+    potentials,
+    relaxation,
+    spectra,
+    tmatrix,
+)
+from defectphonons.chebyshev import Cell
+from defectphonons.embedding import Embedded, Perfect
+from helpers import defects, parameters
 from helpers.models import potential
 
 N, RADIUS = 8, 12.0  # of the relaxed cell that is embedded; A
@@ -21,7 +32,7 @@ def mace():
 @pytest.fixture(scope="module")
 def relaxed(mace):
     """Primitive cell, defect, relaxed cell."""
-    return localisation.relaxed_defect(parameters.DefectiveCell(supercell=N), mace)
+    return defects.relaxed_defect(parameters.DefectiveCell(supercell=N), mace)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +43,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(mace, relaxed, folder):
     """The embedding and the residuals at its seam."""
-    return chebyshev.embed(*relaxed, mace, radius=RADIUS, folder=folder)
+    return embedding.embed(*relaxed, mace, radius=RADIUS, folder=folder)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +75,7 @@ def test_the_rows_of_the_atoms_at_the_vacancy_are_those_of_the_whole_relaxed_cel
     _, vacancy, atoms = relaxed
     phonon = force_constants.analytic(atoms, 1, mace, folder=folder)
     phonon.run_qpoints([[0, 0, 0]], with_dynamical_matrices=True)
-    factor = chebyshev.TO_THZ2
+    factor = embedding.TO_THZ2
     true = phonon.qpoints.dynamical_matrices[0].real.reshape(len(atoms), 3, len(atoms), 3) * factor
     cell = Cell(embedded, (N, N))
     ours = cell.explicit().toarray().reshape(3 * N * N, 3, 3 * N * N, 3)
@@ -284,11 +295,11 @@ def test_a_weak_change_scatters_acoustic_phonons_as_the_golden_rule_says(embedde
 
 def test_a_mode_of_a_small_cell_is_found_in_a_large_one(mace, embedded, local):
     """A2 at 6.89 THz stays, A1 at 8.01 THz spreads; by kernel polynomials and by Lanczos."""
-    sheet = localisation.defective_sheet(parameters.DefectiveCell(supercell=6), mace)
+    sheet = defects.defective_sheet(parameters.DefectiveCell(supercell=6), mace)
     gamma = spectra.gamma_modes(sheet.phonon)
     modes = localisation.defect_modes(gamma, sheet.vacancy)
     chosen = [i for i, mode in enumerate(modes) if mode in localisation.localised(modes)]
-    vectors = chebyshev.on_sites(localisation.Patterns.of(gamma, chosen, sheet.vacancy), embedded)
+    vectors = chebyshev.on_sites(following.Patterns.of(gamma, chosen, sheet.vacancy), embedded)
     assert [len(each) for each in vectors] == [1 + (modes[i].irrep == "E") for i in chosen]
     assert [np.linalg.norm(each) for each in vectors] == pytest.approx(np.ones(len(chosen)))
     named = {
@@ -310,7 +321,7 @@ def test_a_region_that_cannot_be_is_refused(mace, relaxed, embedded, folder):
         with pytest.raises(
             ValueError, match=rf"radius = {radius:g} A: must be above .* with a larger supercell"
         ):
-            chebyshev.embed(*relaxed, mace, radius=radius, folder=folder)
+            embedding.embed(*relaxed, mace, radius=radius, folder=folder)
     with pytest.raises(ValueError, match="embed a larger region"):
         embedded.find(np.array([[60.0, 0.0, 0.0]]))
     with pytest.raises(ValueError, match="does not fit in a 6 x 6 cell"):
@@ -325,10 +336,10 @@ def test_without_its_images_a_vacancy_leaves_the_stress_of_elastic_theory(mace, 
     Strained by P / (2 C11 A), the cell has (C11 - C12) / (2 C11) of its stress left.
     """
     primitive, vacancy, atoms = relaxed
-    ideal, released, dipole = chebyshev.without_image_strain(primitive, vacancy, atoms, mace, folder)
+    ideal, released, dipole = embedding.without_image_strain(primitive, vacancy, atoms, mace, folder)
     assert dipole == pytest.approx(-9.75, rel=0.02)
     C11, C12 = relaxation.elastic_constants(primitive, mace)
-    fixed, left = (potential.evaluate(mace, each)["stress"][:2].mean() for each in (atoms, released))
+    fixed, left = (potentials.evaluate(mace, each)["stress"][:2].mean() for each in (atoms, released))
     assert left / fixed == pytest.approx((C11 - C12) / (2 * C11), rel=0.05)
     assert (ideal.kept == vacancy.kept).all() and len(released) == len(atoms)
     strain = released.cell.lengths()[0] / atoms.cell.lengths()[0] - 1

@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from defectphonons import force_constants, spectra
+from defectphonons import force_constants, potentials, spectra
 from helpers import parameters, paths, records
-from helpers.data import dataset
+from helpers.data import dataset, splitting
 from helpers.models import active, committee, evaluation, potential, shipping
 
 SHIPPED = paths.MODELS / "wse2-small.json"
@@ -154,7 +154,7 @@ def test_what_the_record_of_the_shipped_model_says_of_the_targets(mace):
     described = json.loads(SHIPPED.read_text())
     said = described["targets"]
     assert list(said) == list(evaluation.TARGETS)
-    train = dataset.split(dataset.read(paths.data_file(described["data"]["file"])))["train"]
+    train = splitting.split(dataset.read(paths.data_file(described["data"]["file"])))["train"]
     large = [atoms for atoms in train if dataset.kind(atoms) == "vacancy_4x4"]
     assert said["forces_vacancy_4x4"] == pytest.approx(evaluation.force_error(large, mace), rel=1e-4)
     pair = evaluation.symmetrised(*evaluation.as_dft("vacancy_3x3", mace))
@@ -195,7 +195,7 @@ def test_calibration_compares_the_model_with_its_members(mace):
     panels = evaluation.calibration(mace, members, {"some": frames})
     assert list(panels) == ["forces of some", "changes of forces", "modes of V_Se in 3 × 3"]
     unit, spread, error = panels["forces of some"]
-    forces = [np.concatenate([potential.evaluate(mace, atoms)["forces"].ravel() for atoms in frames])]
+    forces = [np.concatenate([potentials.evaluate(mace, atoms)["forces"].ravel() for atoms in frames])]
     assert spread == pytest.approx(1000 * 0.02 / np.sqrt(2) * abs(forces[0]), abs=1e-6)
     truth = np.concatenate([atoms.get_forces().ravel() for atoms in frames])
     assert unit == "meV/Å" and error == pytest.approx(1000 * (forces[0] - truth), abs=1e-6)

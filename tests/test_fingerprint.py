@@ -95,8 +95,8 @@ def test_words_change_nothing(before, sources):
         ("defectphonons/localisation", "abs(both[0] - both[1]), grid) / 2", "abs(both[0] + both[1]), grid) / 2",
          {"03_evaluation", "05_defect", "06_radial_dos", "07_comparison", "08_dilute_limit"}),
         ("defectphonons/chebyshev", "count: int = 24", "count: int = 25", {"08_dilute_limit"}),
-        ("helpers/data/dataset", "def duplicates(", "def duplicates(*, ", {"01_data"}),
-        ("helpers/models/potential", "from dftd3.ase import DFTD3", "from dftd3.other import DFTD3", {"03_evaluation"}),
+        ("helpers/data/consistency", "def duplicates(", "def duplicates(*, ", {"01_data"}),
+        ("defectphonons/potentials", "from dftd3.ase import DFTD3", "from dftd3.other import DFTD3", {"03_evaluation"}),
     ],
     ids=["constant", "operator", "default", "called helper", "import"],
 )  # fmt: skip
@@ -145,7 +145,7 @@ def test_the_caches_depend_on_what_fills_them_alone(sources):
         forget()
         names = (
             "defectphonons.relaxation.relax", "defectphonons.hessian.layers.Layers",
-            "helpers.models.active.differentiated", "helpers.models.potential.evaluate",
+            "helpers.models.active.differentiated", "defectphonons.potentials.evaluate",
         )  # fmt: skip
         return [definitions.of(name) for name in names]
 

@@ -19,9 +19,18 @@ from phonopy.harmonic.force_constants import compact_fc_to_full_fc
 from phonopy.physical_units import get_physical_units
 from scipy.spatial.transform import Rotation
 
-from defectphonons import force_constants, localisation, relaxation, spectra, structures
+from defectphonons import (
+    following,
+    force_constants,
+    invariance,
+    localisation,
+    potentials,
+    relaxation,
+    spectra,
+    structures,
+)
 from helpers import figures, paths
-from helpers.data import dataset
+from helpers.data import accuracy, dataset
 from helpers.models import potential
 
 LITERATURE = json.loads((paths.DATA / "literature.json").read_text())["WSe2"]
@@ -159,13 +168,13 @@ def test_forces_turn_with_the_cell(mace, primitive):
     rng = np.random.default_rng(0)
     atoms = structures.vacancy(structures.supercell(primitive, 3), "V_Se").atoms
     atoms.rattle(0.05, rng=rng)
-    before = potential.evaluate(mace, atoms)
+    before = potentials.evaluate(mace, atoms)
     turn = Rotation.from_rotvec([0.3, -0.7, 1.1]).as_matrix() @ np.diag([1, 1, -1])  # and reflect
     order = rng.permutation(len(atoms))
     other = atoms[order]
     other.set_cell(atoms.cell.array @ turn.T)
     other.positions = atoms.positions[order] @ turn.T
-    after = potential.evaluate(mace, other)
+    after = potentials.evaluate(mace, other)
     assert after["energy"] == pytest.approx(before["energy"], abs=1e-9)
     assert after["forces"] == pytest.approx(before["forces"][order] @ turn.T, abs=1e-9)
     assert abs(before["forces"]).max() > 0.1
@@ -175,9 +184,9 @@ def test_the_sheet_bends_quadratically_and_the_correction_leaves_the_optical_mod
     phonon = force_constants.by_differences(primitive, 6, mace, displacement=0.01, folder=tmp_path)
     force_constants.symmetrise(phonon)
     before = spectra.gamma_modes(phonon).frequencies
-    assert spectra.rotational_residual(phonon) > 1e-3
-    spectra.make_rotationally_invariant(phonon, np.zeros(6))
-    assert spectra.rotational_residual(phonon) < 1e-9
+    assert invariance.rotational_residual(phonon) > 1e-3
+    invariance.make_rotationally_invariant(phonon, np.zeros(6))
+    assert invariance.rotational_residual(phonon) < 1e-9
     # In 9x9 the model's reach does not wrap round the cell: nothing there needs a correction.
     large = force_constants.by_differences(primitive, 9, mace, displacement=0.01, folder=tmp_path)
     stiffness = spectra.flexural(large).quadratic
@@ -195,9 +204,9 @@ def test_a_stretched_sheet_carries_waves_like_a_membrane(n, corrected, tolerance
     stretched = relaxation.relax(structures.strained(primitive, 0.01), mace, hold_symmetry=True)
     phonon = force_constants.by_differences(stretched, n, mace, displacement=0.01, folder=tmp_path)
     force_constants.symmetrise(phonon)
-    stress = potential.evaluate(mace, stretched)["stress"]
+    stress = potentials.evaluate(mace, stretched)["stress"]
     if corrected:
-        spectra.make_rotationally_invariant(phonon, stress)
+        invariance.make_rotationally_invariant(phonon, stress)
     # eV/A / (u/A^2) to (m/s)^2, then to THz^2 A^2
     speed_squared = stress[0] * stretched.cell.volume / stretched.get_masses().sum()
     expected = speed_squared * get_physical_units().DefaultToTHz ** 2
@@ -206,7 +215,7 @@ def test_a_stretched_sheet_carries_waves_like_a_membrane(n, corrected, tolerance
 
 
 def test_heat_capacity_tends_to_dulong_and_petit(pristine):
-    spectra.make_rotationally_invariant(pristine, np.zeros(6))
+    invariance.make_rotationally_invariant(pristine, np.zeros(6))
     found = spectra.thermal(pristine, 12, np.array([0.0, 3000.0]))
     # The acoustic modes at Gamma are three of 9 x 144.
     assert found["heat_capacity_kB"] == pytest.approx([0, 9 - 3 / 144], abs=0.01)
@@ -292,11 +301,11 @@ def test_a_corrected_sheet_is_saved_as_corrected(pristine, tmp_path):
     """`phonopy-load` must not give back the force constants that break rotational invariance."""
     import phonopy
 
-    spectra.make_rotationally_invariant(pristine, np.zeros(6))
+    invariance.make_rotationally_invariant(pristine, np.zeros(6))
     plain = phonopy.load(force_constants.save(pristine, tmp_path), log_level=0)
-    assert spectra.rotational_residual(plain) > 1e-3
+    assert invariance.rotational_residual(plain) > 1e-3
     corrected = phonopy.load(force_constants.save(pristine, tmp_path, corrected=True), log_level=0)
-    assert spectra.rotational_residual(corrected) < 1e-9
+    assert invariance.rotational_residual(corrected) < 1e-9
 
 
 def test_paired_modes_are_partners_whatever_their_order(pristine):
@@ -389,7 +398,7 @@ def test_force_errors_by_label():
             forces = np.array([[shifted, 0, 0], [0, 0, 0]])
             copied.calc = SinglePointCalculator(copied, energy=0.0, forces=forces)
             into.append(copied)
-    found = dataset.force_rmse(frames, predicted, [atoms.symbols for atoms in frames])
+    found = accuracy.force_rmse(frames, predicted, [atoms.symbols for atoms in frames])
     assert found == pytest.approx({"Se": 0, "W": 1000 * np.sqrt((0.01**2 + 0.03**2) / 6)})
 
 
@@ -474,16 +483,16 @@ def chain_with_an_impurity(n: int, mass_ratio: float) -> localisation.DefectiveS
     return localisation.DefectiveSheet(atoms[:1], defect, atoms, phonon, phonon, {})
 
 
-def pattern(sheet: localisation.DefectiveSheet, index: int) -> localisation.Patterns:
+def pattern(sheet: localisation.DefectiveSheet, index: int) -> following.Patterns:
     """Of the mode at Gamma with that place among the eigenvalues."""
     matrix = sheet.phonon.run_qpoints([[0, 0, 0]], with_dynamical_matrices=True).dynamical_matrices[0]
     frequencies, vectors = np.linalg.eigh(matrix.real)
     modes = spectra.GammaModes(frequencies, vectors.reshape(-1, 3, len(frequencies)), [[index]], ["A1"])
-    return localisation.Patterns.of(modes, [0], sheet.vacancy)
+    return following.Patterns.of(modes, [0], sheet.vacancy)
 
 
 def followed(small: localisation.DefectiveSheet, large: localisation.DefectiveSheet, mesh: int, index: int):
-    return localisation.continued(pattern(small, index), large, mesh, {"local": large.vacancy.local})[0]
+    return following.continued(pattern(small, index), large, mesh, {"local": large.vacancy.local})[0]
 
 
 def test_a_light_impurity_binds_a_mode_and_a_heavy_one_only_a_resonance():
@@ -494,7 +503,7 @@ def test_a_light_impurity_binds_a_mode_and_a_heavy_one_only_a_resonance():
     top = 2 * np.sqrt(5.0 / light[0].relaxed.get_masses()[0]) * get_physical_units().DefaultToTHz
     assert last.frequency_THz == pytest.approx(top / np.sqrt(1 - 0.5**2), rel=1e-6)
     assert last.width_THz < 1e-6 and first.width_THz < 0.05
-    assert localisation.character(first, last) == "localised"
+    assert following.character(first, last) == "localised"
     # Its amplitudes fall by r = (1 - e) / (1 + e) = -1/3 from neighbour to neighbour; all but the light one
     # of mass M: weights 0.5 and r^2k.
     weights = np.array([0.5] + [9.0**-k for k in range(1, 20) for _ in range(2)])
@@ -503,12 +512,12 @@ def test_a_light_impurity_binds_a_mode_and_a_heavy_one_only_a_resonance():
     heavy = [chain_with_an_impurity(n, 2.0) for n in (9, 45)]
     mode = 3 * 9 - 3  # within the band
     first, last = followed(heavy[0], heavy[0], 5, mode), followed(heavy[0], heavy[1], 1, mode)
-    assert localisation.character(first, last) == "resonance"
+    assert following.character(first, last) == "resonance"
     # A sharp mode that takes in more atoms is neither; one that is not quite sharp is a narrow resonance.
     sharp = dataclasses.replace(first, share=0.9, core=0.9)
     farther = dataclasses.replace(sharp, atoms=2 * first.atoms)
-    assert localisation.character(sharp, farther) == "undecided"
-    assert localisation.character(sharp, dataclasses.replace(sharp, core=0.7)) == "narrow resonance"
+    assert following.character(sharp, farther) == "undecided"
+    assert following.character(sharp, dataclasses.replace(sharp, core=0.7)) == "narrow resonance"
 
 
 def test_a_mode_that_mixes_with_a_state_close_by_is_still_itself():
@@ -562,9 +571,9 @@ def test_equivalent_atoms_take_part_alike(mace, primitive, tmp_path):
     phonon = force_constants.analytic(vacancy.atoms, 1, mace, folder=tmp_path)
     force_constants.symmetrise(phonon)
     sheet = localisation.DefectiveSheet(primitive, vacancy, vacancy.atoms, phonon, phonon, {})
-    patterns = localisation.Patterns.of(spectra.gamma_modes(phonon), [20], vacancy)
+    patterns = following.Patterns.of(spectra.gamma_modes(phonon), [20], vacancy)
     single = {str(i): np.array([i]) for i in range(len(vacancy.atoms))}
-    found = localisation.continued(patterns, sheet, 3, single)[0]
+    found = following.continued(patterns, sheet, 3, single)[0]
     motion = np.array(list(found.weights.values()))
     assert motion.sum() == pytest.approx(1.0)
     assert motion == pytest.approx(motion[phonon.symmetry.get_map_atoms()], abs=1e-6)
@@ -576,7 +585,7 @@ def test_a_bound_mode_is_flat_and_a_mode_of_the_band_is_not():
     q_points = np.array([[0.0, 0.0, 0.0], [0.25, 0.0, 0.0], [0.5, 0.0, 0.0]])
     frequencies = sheet.phonon.run_qpoints(q_points).frequencies[0]
     bound, band = (
-        localisation.flatness(pattern(sheet, index), [frequencies[index]], sheet, q_points)[0]
+        following.flatness(pattern(sheet, index), [frequencies[index]], sheet, q_points)[0]
         for index in (-1, -4)
     )
     assert bound > 0.99 and band < 0.5
@@ -591,16 +600,16 @@ def test_contrast_counts_states_near_a_frequency():
 
 
 def test_dispersion_is_grimmes_and_fades_with_the_cut(mace, primitive):
-    without = potential.evaluate(mace, primitive)
+    without = potentials.evaluate(mace, primitive)
     cuts = [0.0, 5.0, 10.0, 20.0]
-    added = [potential.evaluate(potential.with_dispersion(mace, cut), primitive) for cut in cuts]
+    added = [potentials.evaluate(potentials.with_dispersion(mace, cut), primitive) for cut in cuts]
     energies = [each["energy"] - without["energy"] for each in added]
     native = DispersionModel(primitive.numbers, primitive.positions / units.Bohr, primitive.cell.array / units.Bohr,
                              primitive.pbc)  # fmt: skip
     expected = native.get_dispersion(RationalDampingParam(method="pbe"), grad=False)["energy"] * units.Hartree
     assert energies[0] == pytest.approx(expected, rel=1e-6)
     assert all(lower < upper < 0 for lower, upper in zip(energies, energies[1:], strict=False))
-    assert len({potential.with_dispersion(mace, cut).checksum for cut in cuts} | {mace.checksum}) == 5
+    assert len({potentials.with_dispersion(mace, cut).checksum for cut in cuts} | {mace.checksum}) == 5
 
 
 def test_pictures_keep_their_style_whatever_else_sets_one():

@@ -12,6 +12,7 @@ import publish
 from rocrate.model import ContextEntity
 from rocrate.rocrate import ROCrate
 
+from defectphonons import caching
 from helpers import parameters, paths, records
 
 
@@ -71,7 +72,7 @@ def build(runs: dict[str, parameters.Run], target: Path) -> None:
                 "description": f"key {record['key']}, revision {record['revision']}, " + ", ".join(f"{package} {version}" for package, version in record["versions"].items()),
             },
         )  # fmt: skip
-    with records.whole_file(target) as temporary:
+    with caching.whole_file(target) as temporary:
         crate.write_zip(temporary)
 
 

@@ -24,8 +24,8 @@ from nbconvert.filters import markdown2html
 from publish import FIGURES, judged, numbers, with_outputs
 from pygments.formatters import HtmlFormatter
 
-from defectphonons import spectra
-from helpers import ledger, paths, records
+from defectphonons import caching, spectra
+from helpers import ledger, paths
 
 STYLE = """
   body { font: 1rem/1.55 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 62rem; margin: 0 auto;
@@ -95,7 +95,7 @@ def page(title: str, body: str, head: str = "") -> str:
 
 def write(path: Path, text: str) -> None:
     """Write a file, whole or not at all."""
-    with records.whole_file(path) as temporary:
+    with caching.whole_file(path) as temporary:
         temporary.write_text(text)
 
 
@@ -354,7 +354,7 @@ def main(index: Path, executed: list[Path]) -> None:
         write(folder / f"{step}.html", notebook_page(step, notebook))
     for key, name in FIGURES.items():
         step, file = key.split("/")
-        with records.whole_file(folder / "pictures" / f"{name}.png") as temporary:
+        with caching.whole_file(folder / "pictures" / f"{name}.png") as temporary:
             shutil.copyfile(folders[step] / f"{file}.png", temporary)
     characters = {mode["name"]: mode["character"] for mode in results["08_dilute_limit"]["results"]["modes"]}
     write(folder / "plotly.min.js", plotly.offline.get_plotlyjs())

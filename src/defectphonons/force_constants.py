@@ -1,14 +1,9 @@
 """Force constants from displaced cells by central differences, or exact ones; resumable."""
 
-import contextlib
 import copy
-import multiprocessing
-import multiprocessing.connection
-import os
-import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
@@ -18,10 +13,9 @@ from phonopy.structure.atoms import PhonopyAtoms
 from phonopy.structure.symmetry import Symmetry
 from tqdm import tqdm
 
-from defectphonons import fingerprint
+from defectphonons import caching, fingerprint, parallel
 from defectphonons.hessian.terms import Hessian, Term
-from helpers import execution, records
-from helpers.models.potential import Potential, evaluate
+from defectphonons.potentials import Potential, evaluate
 
 # PyTorch and MACE are imported where they are needed: who reads kept constants need not wait for them.
 if TYPE_CHECKING:
@@ -100,16 +94,16 @@ def by_differences(
 def displaced_forces(phonon: Phonopy, potential: Potential, folder: Path) -> np.ndarray:
     """(n_displacements, N, 3) forces in eV/A of the displaced cells, from `folder` where they are."""
     cells = phonon.supercells_with_displacements
-    own = folder / records.geometry_key(
-        cells, potential.checksum, fingerprint.of("helpers.models.potential.evaluate")
+    own = folder / caching.geometry_key(
+        cells, potential.checksum, fingerprint.of("defectphonons.potentials.evaluate")
     )
     forces = []
     for i, cell in enumerate(tqdm(cells, desc="displacements", unit="cell", disable=len(cells) < 10)):
         path = own / f"{i:04d}.npz"
-        found = records.cached(path)
+        found = caching.cached(path)
         if found is None:
             found = {"forces": evaluate(potential, to_ase(cell))["forces"]}
-            records.cache(path, **found)
+            caching.cache(path, **found)
         forces.append(found["forces"])
     return np.array(forces)
 
@@ -158,13 +152,13 @@ def terms(atoms: Atoms, potential: Potential, *, dtype: str = "float64", folder:
     symmetry = Symmetry(to_phonopy(atoms), symprec=SYMPREC)
     inequivalent = symmetry.get_independent_atoms().tolist()
     code = fingerprint.of("defectphonons.hessian.layers.Layers")
-    own = folder / "hessian" / records.geometry_key([atoms], potential.checksum, code, dtype)
+    own = folder / "hessian" / caching.geometry_key([atoms], potential.checksum, code, dtype)
     paths = {atom: own / f"{atom:04d}.npz" for atom in inequivalent}
-    found = {atom: records.cached(path) for atom, path in paths.items()}
+    found = {atom: caching.cached(path) for atom, path in paths.items()}
     missing = {atom: path for atom, path in paths.items() if found[atom] is None}
     if missing:
         compute_terms(checked_layers(potential, atoms, dtype), missing)
-        found |= {atom: records.cached(path) for atom, path in missing.items()}
+        found |= {atom: caching.cached(path) for atom, path in missing.items()}
     return with_equivalent([Term(**arrays) for arrays in found.values()], atoms, symmetry)
 
 
@@ -174,59 +168,10 @@ def compute_terms(layers: "Layers", wanted: dict[int, Path]) -> None:
     Raises RuntimeError if a process fails; what is written by then stays.
     """
     with tqdm(total=len(wanted), desc="Hessian", unit="atom", disable=len(wanted) < 10) as bar:
-        on_every_core(
+        parallel.on_every_core(
             lambda atoms: write_terms(layers, {atom: wanted[atom] for atom in atoms}),
             list(wanted), AT_ONCE, wanted.values(), bar,
         )  # fmt: skip
-
-
-def on_every_core(
-    write: Callable[[list[Any]], Iterable[int]],
-    tasks: list[Any],
-    at_once: int,
-    files: Collection[Path],
-    bar: tqdm,
-) -> None:
-    """`write` with a share of `tasks` in each of several processes, one a core, but `at_once` tasks or more in each.
-
-    It writes `files` and yields how many it has just written. Raises RuntimeError if a process fails; what is
-    written by then stays.
-    """
-    import torch
-
-    # A fork of a process that has used a GPU, or could, cannot differentiate.
-    forks = sys.platform == "linux" and not torch.cuda.is_available()
-    processes = min(cores(), -(-len(tasks) // at_once)) if forks else 1
-    with single_thread():
-        if processes <= 1:
-            for written in write(tasks):
-                bar.update(written)
-            return
-        context = multiprocessing.get_context("fork")
-        running = [
-            context.Process(
-                target=lambda share: (execution.end_with_parent(), list(write(share))),
-                args=(tasks[i::processes],),
-                daemon=True,
-            )
-            for i in range(processes)
-        ]
-        try:
-            for each in running:
-                each.start()
-            while any(each.is_alive() for each in running):
-                multiprocessing.connection.wait([each.sentinel for each in running], timeout=0.5)
-                bar.update(sum(path.exists() for path in files) - bar.n)
-        finally:
-            for each in running:
-                each.terminate()
-                each.join()
-        failed = [each.exitcode for each in running if each.exitcode]
-        if failed:
-            raise RuntimeError(
-                f"a process that computes with the model ended with exit code {failed[0]} (-9: most likely for "
-                "want of memory); what is finished is kept: run again, on fewer cores (taskset) if memory is short"
-            )
 
 
 def write_terms(layers: "Layers", wanted: dict[int, Path]) -> Iterator[int]:
@@ -253,30 +198,12 @@ def write_terms(layers: "Layers", wanted: dict[int, Path]) -> Iterator[int]:
             torch.cuda.empty_cache()
             continue
         for atom, term in zip(some, found, strict=True):
-            records.cache(wanted[atom], **vars(term))
+            caching.cache(wanted[atom], **vars(term))
         if gpu and waiting == list(wanted):  # the first pass
             taken = torch.cuda.max_memory_allocated() - before
             at_once = max(1, int(torch.cuda.mem_get_info()[0] / 2 / taken))
         waiting = waiting[len(some) :]
         yield len(some)
-
-
-def cores() -> int:
-    """That this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextlib.contextmanager
-def single_thread() -> Iterator[None]:
-    """One thread: tensors of a few atoms are so small that several wait for each other, and there is a process a core."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def checked_layers(potential: Potential, atoms: Atoms, dtype: str = "float64") -> "Layers":
@@ -390,7 +317,7 @@ def save(phonon: Phonopy, folder: Path, *, corrected: bool = False) -> Path:
     """
     kept = corrected or phonon.dataset is None
     path = folder / "phonopy_params.yaml.xz"
-    with records.whole_file(path) as temporary:
+    with caching.whole_file(path) as temporary:
         # phonopy appends the compression's suffix to the name it is given.
         phonon.save(temporary.with_suffix(""), settings={"force_constants": kept}, compression="xz")
     return path

@@ -1,8 +1,7 @@
 """Phonons beside a defect: the cell with its pristine twin, weights, participation ratios, radial shells."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 from ase import Atoms
@@ -10,10 +9,10 @@ from phonopy import Phonopy
 from scipy.integrate import cumulative_trapezoid
 from scipy.optimize import curve_fit
 
-from defectphonons import force_constants, relaxation, spectra, structures
-from defectphonons.spectra import GammaModes, Groups, Spectrum
+from defectphonons import force_constants, invariance, spectra
+from defectphonons.potentials import Potential, evaluate
+from defectphonons.spectra import GammaModes, Spectrum
 from defectphonons.structures import Defect
-from helpers.models.potential import Potential, evaluate
 
 WINDOW = 0.05  # THz, to either side: what counts as one frequency
 ENHANCEMENT = 5.0  # weight x N / (atoms at the defect) from which a mode counts as localised
@@ -30,41 +29,37 @@ class DefectiveSheet:
     pristine: Phonopy  # of `primitive`, invariant under rotations
     residuals: dict[str, dict[str, float]]  # of `phonon`, "before" and "after" it was symmetrised
 
+    @classmethod
+    def of(
+        cls,
+        primitive: Atoms,
+        vacancy: Defect,
+        relaxed: Atoms,
+        potential: Potential,
+        *,
+        method: str,
+        displacement: float,
+        dtype: str = "float64",
+        folder: Path,
+    ) -> "DefectiveSheet":
+        """Compute the phonons of both, by what `force_constants.of` takes; what they are made from is cached in `folder`."""
+        how = {"method": method, "displacement": displacement, "dtype": dtype, "folder": folder}
+        exact = method == "analytic"
+        n = round((len(vacancy.pristine) / len(primitive)) ** 0.5)
+        # Exact ones have supercells of their own, in which no constants of different images add up.
+        phonon = force_constants.of(relaxed, None if exact else 1, potential, **how)
+        residuals = {"before": force_constants.residuals(phonon)}
+        force_constants.symmetrise(phonon)
+        residuals["after"] = force_constants.residuals(phonon)
+        pristine = force_constants.of(primitive, None if exact else n, potential, **how)
+        force_constants.symmetrise(pristine)
+        if not exact:
+            invariance.make_rotationally_invariant(pristine, evaluate(potential, primitive)["stress"])
+        return cls(primitive, vacancy, relaxed, phonon, pristine, residuals)
+
     def sites(self, atoms: np.ndarray) -> np.ndarray:
         """For atoms of the defective cell, the atom of `primitive` that stands on the same site."""
         return self.vacancy.kept[atoms] % len(self.primitive)
-
-
-def relaxed_defect(run: Any, potential: Potential) -> tuple[Atoms, Defect, Atoms]:
-    """Primitive cell (relaxed, then strained), defect, and its relaxed cell, for a run of 05 or of what follows.
-
-    What was relaxed is kept in `run.shared_folder`, and found there.
-    """
-    start = structures.monolayer(run.formula, run.lattice_constant, run.thickness)
-    kept = {"potential": potential, "hold_symmetry": True, "folder": run.shared_folder / "relaxed"}
-    primitive = relaxation.relax(start, relax_cell=True, **kept)
-    primitive = relaxation.relax(structures.strained(primitive, run.strain), **kept)
-    vacancy = structures.vacancy(structures.supercell(primitive, run.supercell), run.defect)
-    return primitive, vacancy, relaxation.relax(vacancy.atoms, **kept)
-
-
-def defective_sheet(run: Any, potential: Potential) -> DefectiveSheet:
-    """The same with the phonons of both; what they are made from is kept in `run.shared_folder`, and found there."""
-    primitive, vacancy, relaxed = relaxed_defect(run, potential)
-    how = {"displacement": run.displacement, "dtype": run.dtype, "folder": run.shared_folder}
-    exact = run.method == "analytic"
-    # Exact ones have supercells of their own, in which no constants of different images add up.
-    phonon = force_constants.of(relaxed, None if exact else 1, potential, method=run.method, **how)
-    residuals = {"before": force_constants.residuals(phonon)}
-    force_constants.symmetrise(phonon)
-    residuals["after"] = force_constants.residuals(phonon)
-    pristine = force_constants.of(
-        primitive, None if exact else run.supercell, potential, method=run.method, **how
-    )
-    force_constants.symmetrise(pristine)
-    if not exact:
-        spectra.make_rotationally_invariant(pristine, evaluate(potential, primitive)["stress"])
-    return DefectiveSheet(primitive, vacancy, relaxed, phonon, pristine, residuals)
 
 
 @dataclass(frozen=True)
@@ -132,148 +127,6 @@ def contrast(density: np.ndarray, other: np.ndarray, grid: np.ndarray, frequency
         for each in (density, other)
     ]
     return float(states[0] / max(states[1], 0.01))
-
-
-@dataclass(frozen=True)
-class Continued:
-    """What a mode of one cell has become in another.
-
-    There its pattern is spread over states; `atoms` and `weights` are those of the part of it that lies
-    within WINDOW of the median frequency. A state of the sheet that happens to lie close by mixes with a
-    localised mode, but the sum of the two, weighted by the amplitudes of the pattern, does not know it.
-    """
-
-    frequency_THz: float  # median
-    width_THz: float  # between the quartiles
-    share: float  # of the pattern, within WINDOW of the median
-    core: float  # of the pattern, within a fifth of it
-    atoms: float  # that take part: participation ratio x N
-    weights: dict[str, float]  # of groups of atoms
-
-    @classmethod
-    def of(
-        cls, frequencies: np.ndarray, shares: np.ndarray, motion: np.ndarray, groups: Groups
-    ) -> "Continued":
-        """From the shares (k,) of a pattern at `frequencies` (k,), and the `motion` (N,) of its part in the window."""
-        lower, middle, upper = (quantile(frequencies, shares, part) for part in (0.25, 0.5, 0.75))
-        share = float(motion.sum())
-        motion = motion / share
-        return cls(
-            middle,
-            upper - lower,
-            share,
-            float(shares[abs(frequencies - middle) < WINDOW / 5].sum()),
-            float(len(motion) * participation_ratio(motion)),
-            {name: float(motion[atoms].sum()) for name, atoms in groups.items()},
-        )
-
-
-@dataclass(frozen=True)
-class Patterns:
-    """Modes at Gamma of a cell with a defect, each degenerate set as a pattern round the empty site.
-
-    Out to half the cell's lattice constant in the plane, and brought to unit norm.
-    """
-
-    vectors: list[np.ndarray]  # [set] (n_inner, 3, degeneracy)
-    from_site: np.ndarray  # (n_inner, 3) A
-
-    @classmethod
-    def of(cls, gamma: GammaModes, sets: list[int], defect: Defect) -> "Patterns":
-        reach = defect.atoms.cell.lengths()[0] / 2
-        inner = np.flatnonzero(np.linalg.norm(defect.from_site[:, :2], axis=1) < reach - 0.1)
-        vectors = [gamma.eigenvectors[inner][:, :, gamma.sets[each]] for each in sets]
-        return cls([each / np.linalg.norm(each) for each in vectors], defect.from_site[inner])
-
-    def amplitudes(
-        self, sheet: DefectiveSheet, q_points: np.ndarray
-    ) -> Iterator[tuple[np.ndarray, list[np.ndarray], np.ndarray]]:
-        """At each q of a cell: its frequencies, [set] (degeneracy, n_modes) <e|pattern>, eigenvectors.
-
-        The squares of a set's amplitudes add up to 1. Eigenvectors (N, 3, n_modes).
-        """
-        there = sheet.vacancy
-        apart = np.linalg.norm(self.from_site[:, None] - there.from_site[None], axis=2)
-        same = apart.argmin(axis=1)
-        # The two are cut from sheets of the same lattice constant: the ideal places coincide.
-        assert apart.min(axis=1).max() < 0.01, "the two cells do not have the same ideal places"
-        reciprocal = 2 * np.pi * np.linalg.inv(sheet.phonon.primitive.cell).T
-        for q_point in q_points:
-            sheet.phonon.run_qpoints([q_point], with_eigenvectors=True)
-            vectors = sheet.phonon.qpoints.eigenvectors[0]
-            vectors = vectors.reshape(-1, 3, vectors.shape[1])
-            # From phonopy's phases, which belong to atoms of one cell, to the atoms round the site.
-            phases = np.exp(1j * there.from_site[same] @ (q_point @ reciprocal))
-            around = (vectors[same] * phases[:, None, None]).conj()
-            found = [np.einsum("iam,iag->gm", around, each) for each in self.vectors]
-            yield sheet.phonon.qpoints.frequencies[0], found, vectors
-
-
-def continued(patterns: Patterns, sheet: DefectiveSheet, mesh: int, groups: Groups) -> list[Continued]:
-    """Where `patterns` are found in `sheet`, on a mesh x mesh grid; `groups` are of atoms of `sheet`."""
-    # Of q and -q one, whose eigenvectors are conjugate; of a star all, for the participation of one is not that of all.
-    points, multiplicities = zip(*spectra.half_of_mesh(mesh), strict=True)
-    q_points = np.column_stack([points, np.zeros(len(points))])
-    # The eigenvectors of all q are kept where they are less than a gigabyte, else computed again: which of them count is
-    # known only when all frequencies are.
-    size = 16 * (3 * len(sheet.relaxed)) ** 2 * len(q_points)
-    kept = list(patterns.amplitudes(sheet, q_points)) if size < 1e9 else None
-    states = [(levels, amplitudes) for levels, amplitudes, _ in kept or patterns.amplitudes(sheet, q_points)]
-    frequencies = np.concatenate([each for each, _ in states])
-    shares = [
-        np.concatenate(
-            [
-                multiplicity * (abs(amplitudes[number]) ** 2).sum(axis=0)
-                for multiplicity, (_, amplitudes) in zip(multiplicities, states, strict=True)
-            ]
-        )
-        for number in range(len(patterns.vectors))
-    ]
-    middles = [quantile(frequencies, each, 0.5) for each in shares]
-    motions = np.zeros((len(patterns.vectors), len(sheet.relaxed)))
-    for multiplicity, (levels, amplitudes, vectors) in zip(
-        multiplicities, kept or patterns.amplitudes(sheet, q_points), strict=True
-    ):
-        for number, middle in enumerate(middles):
-            near = abs(levels - middle) < WINDOW
-            projected = vectors[:, :, near] @ amplitudes[number][:, near].T
-            motions[number] += multiplicity * (abs(projected) ** 2).sum(axis=(1, 2))
-    return [Continued.of(frequencies, *each, groups) for each in zip(shares, motions, strict=True)]
-
-
-def flatness(
-    patterns: Patterns, frequencies: list[float], sheet: DefectiveSheet, q_points: np.ndarray
-) -> list[float]:
-    """The least part of each pattern that stays within WINDOW of its frequency at Gamma (THz), at any of `q_points`."""
-    least = np.ones(len(frequencies))
-    for levels, amplitudes, _ in patterns.amplitudes(sheet, q_points):
-        for number, frequency in enumerate(frequencies):
-            near = abs(levels - frequency) < WINDOW
-            least[number] = min(least[number], (abs(amplitudes[number][:, near]) ** 2).sum())
-    return least.tolist()
-
-
-def quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
-    """The value that `share` of the weight does not exceed."""
-    order = values.argsort()
-    reached = weights[order].cumsum()
-    return float(values[order][np.searchsorted(reached, share * reached[-1])])
-
-
-def character(first: Continued, last: Continued) -> str:
-    """What a mode of a small cell (`first`) is by a larger one (`last`).
-
-    'resonance' if less than 0.8 of its pattern lies within WINDOW of one frequency, in either cell;
-    'narrow resonance' if in the larger one less than 0.8 lies within a fifth of that; 'localised', which
-    means sharper than this, if it keeps its frequency and takes in no more than 1.2 times the atoms;
-    else 'undecided'.
-    """
-    if min(first.share, last.share) < 0.8:
-        return "resonance"
-    if last.core < 0.8:
-        return "narrow resonance"
-    stays = abs(last.frequency_THz - first.frequency_THz) < WINDOW
-    return "localised" if stays and last.atoms < 1.2 * first.atoms else "undecided"
 
 
 def shells(defect: Defect, outer_radii: list[float]) -> dict[str, np.ndarray]:

@@ -15,10 +15,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 
-from defectphonons.localisation import ENHANCEMENT, Continued, Decay, Mode
+from defectphonons import caching
+from defectphonons.following import Continued
+from defectphonons.localisation import ENHANCEMENT, Decay, Mode
 from defectphonons.spectra import PER_CM, Bands, Flexural, PairedSet
 from defectphonons.structures import Defect
-from helpers import records
 from helpers.data import dataset
 from helpers.parameters import Run
 
@@ -933,5 +934,5 @@ def save(figure: Figure, run: Run, name: str) -> None:
         # Without the date and the software, files of equal pictures are equal.
         names = ("CreationDate", "Creator", "Producer") if suffix == ".pdf" else ("Software",)
         metadata = dict.fromkeys(names)
-        with records.whole_file(path) as temporary:
+        with caching.whole_file(path) as temporary:
             figure.savefig(temporary, metadata=metadata)

@@ -18,10 +18,11 @@ import numpy as np
 from ase import Atoms
 from scipy.optimize import minimize_scalar
 
+from defectphonons import caching
+from defectphonons.potentials import Potential
 from helpers import paths, records
-from helpers.data import dataset
+from helpers.data import accuracy, dataset, splitting
 from helpers.models import active, potential
-from helpers.models.potential import Potential
 
 MEMBERS = 8
 NOISE = 4e-4  # eV/A: how far the forces of two eigensolvers of the DFT code lie apart (data/README.md)
@@ -35,7 +36,7 @@ def weights(found: Potential, train: list[Atoms], validation: list[Atoms]) -> tu
     own = active.readout(found)
     with tempfile.TemporaryDirectory() as folder:
         taught, held = (active.slopes(found, frames, Path(folder)) for frames in (train, validation))
-    covariance = active.posterior(rows(taught, train, dataset.predict(train, found.calculator)))
+    covariance = active.posterior(rows(taught, train, accuracy.predict(train, found.calculator)))
     every = np.concatenate([each.forces for each in held])
     errors = np.concatenate([atoms.get_forces().ravel() for atoms in validation]) - every @ own
     factor = likeliest(errors, np.sqrt(((every @ covariance) * every).sum(axis=1)))
@@ -47,7 +48,7 @@ def rows(slopes: list[active.Slopes], frames: list[Atoms], predicted: list[Atoms
 
     Energies per atom; frames count by their `config_weight`.
     """
-    total = dataset.errors(frames, predicted)["total"]
+    total = accuracy.errors(frames, predicted)["total"]
     quantities = ("energy_meV_per_atom", "force_meV_per_A", "stress_meV_per_A3")
     energy, force, stress = (total.get(f"rmse_{name}", np.inf) / 1000 for name in quantities)
     found = []
@@ -76,7 +77,7 @@ def likeliest(errors: np.ndarray, deviations: np.ndarray) -> float:
 def write(path: Path, found: Potential, train: list[Atoms], validation: list[Atoms]) -> float:
     """Write the committee of the model `found` to `path` and return the factor of its spread."""
     members, factor = weights(found, train, validation)
-    with records.whole_file(path) as temporary, temporary.open("wb") as file:
+    with caching.whole_file(path) as temporary, temporary.open("wb") as file:
         np.savez(file, weights=members, factor=factor, model=found.checksum)
     return factor
 
@@ -114,7 +115,7 @@ def member(found: Potential, number: int, chosen: np.ndarray) -> Potential:
             layer.weight.copy_(torch.as_tensor(part / scale).view_as(layer.weight))
     name = f"{found.name}, member {number}"
     checksum = hashlib.sha256(found.checksum.encode() + chosen.tobytes()).hexdigest()
-    return replace(changed, name=name, checksum=checksum, registered=False)
+    return replace(changed, name=name, checksum=checksum, origin="of a committee")
 
 
 def sides(found: Potential, frames: list[Atoms]) -> dict[str, list[Atoms]]:
@@ -137,7 +138,7 @@ def sides(found: Potential, frames: list[Atoms]) -> dict[str, list[Atoms]]:
             if not all(parts.values()):
                 raise ValueError(f"{found.name} was trained on {record['data']['file']}: give that file")
             return parts
-    return dataset.split(frames)
+    return splitting.split(frames)
 
 
 def main() -> None:

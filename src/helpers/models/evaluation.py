@@ -15,11 +15,11 @@ from phonopy import Phonopy
 from scipy.stats import spearmanr
 
 from defectphonons import force_constants, localisation, relaxation, spectra, structures
+from defectphonons.potentials import Potential
 from defectphonons.spectra import PairedSet
 from defectphonons.structures import Defect
 from helpers import paths
-from helpers.data import dataset
-from helpers.models.potential import Potential
+from helpers.data import accuracy, dataset
 
 FORMULA = "WSe2"  # what data/reference holds
 MESH, SMEARING = 8, 0.05  # q points along each side and THz, of the local DOS
@@ -231,7 +231,7 @@ def calibration(
     for name, some in frames.items():
         truth, *values = (
             np.concatenate([atoms.get_forces().ravel() for atoms in each])
-            for each in (some, *(dataset.predict(some, model.calculator) for model in (potential, *members)))
+            for each in (some, *(accuracy.predict(some, model.calculator) for model in (potential, *members)))
         )
         found[f"forces of {name}"] = (
             "meV/Å",
@@ -291,8 +291,8 @@ def gamma_in_dft_geometry(potential: Potential) -> dict[str, float]:
 
 def force_error(frames: list[Atoms], potential: Potential) -> float:
     """Return the RMSE in meV/A of the force components in labelled `frames`."""
-    predicted = dataset.predict(frames, potential.calculator)
-    return dataset.errors(frames, predicted)["total"]["rmse_force_meV_per_A"]
+    predicted = accuracy.predict(frames, potential.calculator)
+    return accuracy.errors(frames, predicted)["total"]["rmse_force_meV_per_A"]
 
 
 def elastic_errors(potential: Potential) -> dict[str, float]:
@@ -323,7 +323,7 @@ def against_targets(
     dft, ours = symmetrised(*as_dft("vacancy_3x3", potential))
     found |= vacancy_errors(dft, ours) | sheet_errors(potential)
     found["force_changes"] = force_changes(dft, ours)
-    found["energy"] = dataset.errors(test, predicted)["total"]["rmse_energy_meV_per_atom"]
+    found["energy"] = accuracy.errors(test, predicted)["total"]["rmse_energy_meV_per_atom"]
     if large := [atoms for atoms in train if dataset.kind(atoms) == "vacancy_4x4"]:
         found["forces_vacancy_4x4"] = force_error(large, potential)
     found["forces_vacancy_6x6"] = force_error(dataset.read(paths.REFERENCE / "vacancy_6x6.xyz"), potential)

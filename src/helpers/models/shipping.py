@@ -20,8 +20,9 @@ import torch
 from ase import Atoms
 from ase.formula import Formula
 
+from defectphonons import potentials
 from helpers import paths, records
-from helpers.data import dataset
+from helpers.data import accuracy, dataset, splitting
 from helpers.models import committee, evaluation, potential, training
 
 LICENCE = "CC-BY-4.0"
@@ -29,7 +30,7 @@ MACHINE = re.compile(r"(?:^|[\s'\"=(])(?:/[\w.-]+){2}|://", re.MULTILINE)  # a p
 
 
 def targets(
-    found: potential.Potential, train: list[Atoms], test: list[Atoms], predicted: list[Atoms]
+    found: potentials.Potential, train: list[Atoms], test: list[Atoms], predicted: list[Atoms]
 ) -> dict[str, float] | str | None:
     """Return `evaluation.against_targets`; why not, if the model is too poor for it.
 
@@ -103,15 +104,15 @@ def ship(
         staging = Path(temporary)
         model, log = staging / f"{name}.model", staging / f"{name}.log"
         with training.quiet():
-            trained = potential.in_double_precision(potential.read(path.read_bytes(), path, "cpu"))
+            trained = potentials.in_double_precision(potentials.read(path.read_bytes(), path, "cpu"))
             content = io.BytesIO()
             torch.save(without_paths(trained), content)
         model.write_bytes(content.getvalue())
         shutil.copyfile(training.log_file(folder, described["settings"]), log)
         found = potential.load(str(model), trust_model=True)
-        train, *held = (dataset.read(folder / f"{part}.xyz") for part in dataset.SIDES)
+        train, *held = (dataset.read(folder / f"{part}.xyz") for part in splitting.SIDES)
         parts = dict(zip(("validation", "test"), held, strict=True))
-        predicted = {part: dataset.predict(frames, found.calculator) for part, frames in parts.items()}
+        predicted = {part: accuracy.predict(frames, found.calculator) for part, frames in parts.items()}
         description = {
             "name": name,
             "sha256": records.sha256(model),
@@ -123,7 +124,7 @@ def ship(
             "epochs": int(training.read_log(log)["epoch"][-1]) + 1,
             "wall_hours": round(training.wall_hours(log), 2),
             "versions": records.versions(),
-            "errors": {part: dataset.errors(frames, predicted[part]) for part, frames in parts.items()},
+            "errors": {part: accuracy.errors(frames, predicted[part]) for part, frames in parts.items()},
             "targets": targets(found, train, parts["test"], predicted["test"]),
             "committee": None,
         }
