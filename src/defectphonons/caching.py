@@ -66,7 +66,7 @@ def is_whole(archive: Path | BinaryIO) -> bool:
 def geometry_key(cells: Iterable[Any], *also: Any) -> str:
     """Hash of atoms, places and lattice of `cells`, and of `also`: 16 hexadecimal digits.
 
-    Rounded to 1e-6 A: the same relaxation may differ in the last digits from run to run.
+    Rounded to 1e-6 A: the same relaxation may differ in the last digits the next time.
     """
     digest = hashlib.sha256(json.dumps(also).encode())
     for cell in cells:

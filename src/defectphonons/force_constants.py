@@ -26,7 +26,7 @@ AT_ONCE = 4  # atoms a pass on a CPU: fewer repeat small steps, more fall out of
 
 
 def to_phonopy(atoms: Atoms) -> PhonopyAtoms:
-    """The same cell for phonopy, with ASE's masses: phonopy's own are older (Se 78.96 u, not 78.971)."""
+    """The same cell for phonopy, with ASE's masses: phonopy's own are older, and differ in the fourth digit."""
     return PhonopyAtoms(
         symbols=atoms.get_chemical_symbols(),
         cell=atoms.cell.array,
@@ -50,7 +50,7 @@ def undisplaced(atoms: Atoms, n: int) -> Phonopy:
 def displaced(atoms: Atoms, n: int, displacement: float) -> Phonopy:
     """Phonopy object of the n x n x 1 supercell of `atoms` with its symmetry-inequivalent displacements.
 
-    Always along +u and -u, `displacement` in A: one-sided steps leave the cubic term, 2 cm-1 in WSe2.
+    Always along +u and -u, `displacement` in A: one-sided steps leave the cubic term, a few cm-1.
     """
     phonon = undisplaced(atoms, n)
     phonon.generate_displacements(distance=displacement, is_plusminus=True)
@@ -80,8 +80,8 @@ def by_differences(
 
     Their shape is (len(atoms), N, 3, 3): rows for one cell, columns for the N atoms of all.
     `atoms` is relaxed; `displacement` in A. The forces of each displaced cell are cached in
-    `folder`/forces as they come, in a folder for each geometry and model, so that an interrupted
-    run goes on where it stopped.
+    `folder`/forces as they come, in a folder for each geometry and model, so that what was interrupted
+    goes on where it stopped.
     """
     phonon = displaced(atoms, n, displacement)
     phonon.forces = displaced_forces(phonon, potential, folder / "forces")
@@ -147,7 +147,7 @@ def terms(atoms: Atoms, potential: Potential, *, dtype: str = "float64", folder:
     """The terms of all atoms of the periodic cell `atoms`, computed in `dtype`.
 
     Those of symmetry-inequivalent atoms are computed, and cached in `folder`/hessian as they come,
-    in a folder for each geometry, model and what defectphonons.hessian.layers computes, so that an interrupted run goes on.
+    in a folder for each geometry, model and what defectphonons.hessian.layers computes, so that what was interrupted goes on.
     """
     symmetry = Symmetry(to_phonopy(atoms), symprec=SYMPREC)
     inequivalent = symmetry.get_independent_atoms().tolist()
