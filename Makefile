@@ -1,7 +1,7 @@
 # make          sets up .venv, runs every notebook with its defaults, writes results/report/index.html
 # make sweep    the runs of a file: make sweep SWEEP=params/smoke.yaml; without a name the cells of the thesis
-# make test     style, pytest, and every notebook against its committed output
-# make check    style and the tests that need no model, in a minute
+# make test     style, order of imports, pytest, and every notebook against its committed output
+# make check    style, order of imports and the tests that need no model, in a minute
 # make check-stale   names notebooks, figures and numbers of README that no longer follow from the code
 # make crate    packs the default run with its origins as an RO-Crate, results/crate.zip
 # make gpu-bundle  packs results/gpu-bundle/, to train on a machine with a GPU and without network
@@ -28,7 +28,8 @@ sweep: .venv/ready
 	@echo "The results are in results/"
 
 STYLE = .venv/bin/python -m ruff check src tests workflow benchmarks && \
-	.venv/bin/python -m ruff format --check src tests workflow benchmarks
+	.venv/bin/python -m ruff format --check src tests workflow benchmarks && \
+	.venv/bin/lint-imports --no-cache --no-logo
 
 test: .venv/ready
 	@sh workflow/test_tools.sh

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import yaml
 
-from helpers import execution, fingerprint, parameters, paths, records, sweeps
+from defectphonons import parallel
+from helpers import fingerprint, parameters, paths, records, sweeps
 
 SWEEP = config.get("sweep")
 if "sweep" in sys.argv and not SWEEP:
@@ -22,7 +23,7 @@ QUIET = "--quiet" in sys.argv  # as `make` calls
 if QUIET:
     logger.setLevel("ERROR")
 if "MAKELEVEL" in os.environ and workflow.is_main_process:
-    execution.end_with_parent()  # which is `make`
+    parallel.end_with_parent()  # which is `make`
 
 
 workdir: paths.ROOT

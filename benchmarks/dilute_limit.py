@@ -22,7 +22,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from tqdm import tqdm
 
-from helpers import dilute, force_constants, localisation, parameters, potential, records
+from defectphonons import chebyshev, embedding, force_constants, parallel
+from helpers import defects, parameters, records
+from helpers.models import potential
 
 HERE = Path(__file__).parent
 SIZES = (12, 17, 24, 35, 50, 70, 100, 141, 200)
@@ -34,14 +36,14 @@ RUN = parameters.DefectiveCell(supercell=12)
 
 def embedded(mace, cell):
     """The embedding, and the sites of the atoms at the vacancy."""
-    found, _ = dilute.embed(*cell, mace, radius=RADIUS, folder=RUN.shared_folder)
+    found, _ = embedding.embed(*cell, mace, radius=RADIUS, folder=RUN.shared_folder)
     return found, found.find(cell[1].from_site[cell[1].local])
 
 
 def prepared():
     """The model and the relaxed cell, with its force constants in results/."""
     mace = potential.load(RUN.model, elements=("W", "Se"))
-    cell = localisation.relaxed_defect(RUN, mace)
+    cell = defects.relaxed_defect(RUN, mace)
     for atoms in (cell[0], cell[2]):
         list(force_constants.terms(force_constants.listed(atoms), mace, folder=RUN.shared_folder))
     return mace, cell
@@ -52,7 +54,7 @@ def end_to_end(n):
     mace, cell = prepared()
     start = time.perf_counter()
     found, local = embedded(mace, cell)
-    sampled = dilute.local_dos(found, n, 1, {"local": local}, MOMENTS)
+    sampled = chebyshev.local_dos(found, n, 1, {"local": local}, MOMENTS)
     seconds = time.perf_counter() - start
     assert abs(sampled.shares["local"].sum() - 12) < 1e-6, "states are lost"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -71,7 +73,7 @@ def per_moment(apply, vector, budget=2.0):
 
 
 def row(found, n):
-    cell = dilute.Cell(found, (n, n))
+    cell = chebyshev.Cell(found, (n, n))
     vector = np.random.default_rng(n).standard_normal(cell.size)
     timed = {"atoms": 3 * n * n - 1, "operator": per_moment(lambda x: cell @ x, vector)}
     if n <= SPARSE_LIMIT:
@@ -85,7 +87,7 @@ def row(found, n):
 
 def dense(found, n):
     """Seconds of all modes of an n x n cell at Gamma."""
-    matrix = dilute.Cell(found, (n, n)).explicit().toarray()
+    matrix = chebyshev.Cell(found, (n, n)).explicit().toarray()
     start = time.perf_counter()
     np.linalg.eigh(matrix)
     return time.perf_counter() - start
@@ -134,7 +136,7 @@ def main():
     rows = [row(found, n) for n in tqdm(SIZES, unit="size")]
     result = {
         "end_to_end_100x100": whole,
-        "threads": force_constants.cores(),
+        "threads": parallel.cores(),
         "sizes": rows,
         "exponent": {name: exponent(rows, name, 5000) for name in ("operator", "sparse")},
         "dense": [{"atoms": 3 * n * n - 1, "dense": dense(found, n)} for n in DENSE],

@@ -34,7 +34,9 @@ import psutil
 import torch
 from tqdm import tqdm
 
-from helpers import force_constants, paths, potential, records, structures
+from defectphonons import caching, force_constants, parallel, structures
+from helpers import paths, records
+from helpers.models import potential
 
 HERE = Path(__file__).parent
 SAMPLED_ROWS = 3
@@ -98,7 +100,7 @@ def ours_alone(n, repeats):
     with peak_memory() as peak:
         runs = [ours(atoms, mace)[:2] for _ in range(repeats + 1)]
     atoms = len(force_constants.displaced(atoms, 1, 0.01).symmetry.get_independent_atoms())
-    processes = min(force_constants.cores(), -(-atoms // force_constants.AT_ONCE))
+    processes = min(parallel.cores(), -(-atoms // force_constants.AT_ONCE))
     return {
         "load": loaded,
         "cold": runs[0][0],
@@ -183,7 +185,7 @@ def against_phonopy(n, sample):
     rest = prepared + finished(phonon)
     number = len(phonon.supercells_with_displacements)
     choices = {}
-    for threads in sorted({1, force_constants.cores()}):
+    for threads in sorted({1, parallel.cores()}):
         choices[threads] = phonopy_ase(cells, mace, threads)[0] * number + rest
         print(f"phonopy with ASE, {number} displaced cells, {threads} threads: {choices[threads]:.0f} s")
     seconds = statistics.median(each for each, _, _ in runs)
@@ -208,7 +210,7 @@ def everything(n, environments):
     row |= {"atoms": len(atoms), "displaced_cells": len(phonon.supercells_with_displacements)}
     row["sample"] = len(cells) - 1
     choices = {name: {} for name in ("phonopy_ase", "torch_sim", "janus")}
-    for threads in sorted({1, force_constants.cores()}):
+    for threads in sorted({1, parallel.cores()}):
         seconds, expected = phonopy_ase(cells, mace, threads)
         choices["phonopy_ase"][f"{threads} threads"] = seconds
         for name in ("torch_sim", "janus"):
@@ -269,7 +271,7 @@ def draw(rows, path):
     axes.set_xticks(atoms, [f"{row['atoms']}\n{row['n']}×{row['n']}" for row in rows])
     axes.minorticks_off()
     axes.legend(frameon=False)
-    with records.whole_file(path) as temporary:
+    with caching.whole_file(path) as temporary:
         figure.savefig(temporary, dpi=200, format="png")
 
 
@@ -288,7 +290,7 @@ def main():
         rows = []
         for n in SAMPLES:
             rows.append(everything(n, given.peers.resolve()))
-            kept = {"versions": records.versions(), "cores": force_constants.cores(), "model": "wse2-small"}
+            kept = {"versions": records.versions(), "cores": parallel.cores(), "model": "wse2-small"}
             records.write_json(HERE / "force_constants.json", kept | {"rows": rows})
             print(json.dumps(rows[-1]), flush=True)
         draw(rows, HERE / "force_constants.png")

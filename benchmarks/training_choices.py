@@ -13,7 +13,9 @@ import json
 
 from tqdm import tqdm
 
-from helpers import dataset, parameters, paths, potential, records, training
+from helpers import parameters, paths, records
+from helpers.data import accuracy, dataset, splitting
+from helpers.models import potential, training
 
 FILE = paths.DATA / "training_choices.json"
 DATA, FRAMES = "wse2.xyz", 134
@@ -50,14 +52,16 @@ def measure(name: str) -> dict[str, object]:
     frames = dataset.read(paths.data_file(DATA))[:FRAMES]
     for atoms in frames:
         del atoms.info["config_weight"]
-    parts = dataset.split(frames)
+    parts = splitting.split(frames)
     model = training.run(run, parts)
     found = potential.load(str(model), trust_model=True)
     log = training.log_file(run.folder, training.flags(run, {}))
     return {
         "flags": CHOICES[name],
         "hours": round(training.wall_hours(log), 2),
-        "errors": dataset.errors(parts["validation"], dataset.predict(parts["validation"], found.calculator)),
+        "errors": accuracy.errors(
+            parts["validation"], accuracy.predict(parts["validation"], found.calculator)
+        ),
     }
 
 

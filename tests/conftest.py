@@ -26,7 +26,7 @@ LONG = (
 # notebook, Snakemake or a training.
 QUICK = (
     "test_active", "test_dataset", "test_environment", "test_evaluation", "test_fingerprint", "test_import",
-    "test_inputs", "test_ledger", "test_notebooks", "test_phonons", "test_selection", "test_sweeps",
+    "test_inputs", "test_ledger", "test_notebooks", "test_packages", "test_phonons", "test_selection", "test_sweeps",
 )  # fmt: skip
 SLOW_FIXTURES = {"mace", "compendium", "model"}
 SLOW_TESTS = {

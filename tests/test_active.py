@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers import active, dataset, paths, potential
+from defectphonons import potentials
+from helpers import paths
+from helpers.data import dataset
+from helpers.models import active, potential
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +35,15 @@ def slopes(mace, frames, tmp_path_factory):
 def test_the_models_own_weights_give_its_labels(mace, frames, slopes, tmp_path):
     own = active.readout(mace)
     for atoms, each in zip(frames, slopes, strict=True):
-        expected = potential.evaluate(mace, atoms)["forces"].ravel()
+        expected = potentials.evaluate(mace, atoms)["forces"].ravel()
         assert each.forces @ own == pytest.approx(expected, abs=1e-10)
-        assert each.stress @ own == pytest.approx(potential.evaluate(mace, atoms)["stress"], abs=1e-12)
+        assert each.stress @ own == pytest.approx(potentials.evaluate(mace, atoms)["stress"], abs=1e-12)
     assert abs(slopes[1].forces @ own).max() > 0.1
     # The energy less that of the isolated constants: of two frames of one composition the constants are the same.
     distorted = frames[0].copy()
     distorted.positions[0] += 0.05
     (there,) = active.slopes(mace, [distorted], tmp_path)
-    energies = [potential.evaluate(mace, atoms)["energy"] for atoms in (frames[0], distorted)]
+    energies = [potentials.evaluate(mace, atoms)["energy"] for atoms in (frames[0], distorted)]
     assert (there.energy - slopes[0].energy) @ own == pytest.approx(energies[1] - energies[0], abs=1e-10)
 
 
@@ -90,7 +93,7 @@ def test_the_committee_asks_for_what_it_cannot_know():
 
 def test_what_is_no_mace_with_the_usual_readout_is_refused(mace):
     with pytest.raises(ValueError, match=r"wse2-small \+ D3 is no ScaleShiftMACE"):
-        active.last_layers(potential.with_dispersion(mace))
+        active.last_layers(potentials.with_dispersion(mace))
 
 
 def test_a_gaussian_process_passes_through_its_points_and_forgets_far_away():

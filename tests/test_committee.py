@@ -9,7 +9,10 @@ import sys
 import numpy as np
 import pytest
 
-from helpers import active, committee, dataset, parameters, paths, potential
+from defectphonons import potentials
+from helpers import parameters, paths
+from helpers.data import accuracy, dataset, splitting
+from helpers.models import active, committee, potential
 
 FACTORS = np.array([0.96, 1.0, 1.04])
 ROOTS = np.sqrt(FACTORS)
@@ -71,13 +74,13 @@ def test_error_bars_follow_the_factor(model, tmp_path):
 
 def test_a_member_is_the_model_with_other_last_layers(mace, model):
     frame = dataset.read(paths.data_file("wse2.xyz"))[5]
-    own = potential.evaluate(mace, frame)
+    own = potentials.evaluate(mace, frame)
     several = committee.members(mace, model)
     for factor, each in zip(FACTORS, several, strict=True):
-        assert potential.evaluate(each, frame)["forces"] == pytest.approx(factor * own["forces"], abs=1e-10)
-        assert potential.evaluate(each, frame)["stress"] == pytest.approx(factor * own["stress"], abs=1e-12)
+        assert potentials.evaluate(each, frame)["forces"] == pytest.approx(factor * own["forces"], abs=1e-10)
+        assert potentials.evaluate(each, frame)["stress"] == pytest.approx(factor * own["stress"], abs=1e-12)
     assert len({each.checksum for each in (mace, *several)}) == 4
-    assert own["energy"] == pytest.approx(potential.evaluate(mace, frame)["energy"], abs=1e-12)
+    assert own["energy"] == pytest.approx(potentials.evaluate(mace, frame)["energy"], abs=1e-12)
 
 
 def test_the_factor_is_the_one_that_made_the_errors():
@@ -119,16 +122,16 @@ def test_the_shipped_committees_belong_to_their_models():
 def test_the_shipped_committee_is_what_its_data_give(tmp_path):
     """The covariance again, by another way: the Hessian of the weighted squares by differences of a few weights."""
     found = potential.load("wse2-small")
-    parts = dataset.split(dataset.read(paths.data_file("wse2.xyz")))
+    parts = splitting.split(dataset.read(paths.data_file("wse2.xyz")))
     train = [atoms for atoms in parts["train"] if len(atoms) < 9][:12]
     slopes = active.slopes(found, train, tmp_path)
-    predicted = dataset.predict(train, found.calculator)
+    predicted = accuracy.predict(train, found.calculator)
     rows = committee.rows(slopes, train, predicted)
-    errors = dataset.errors(train, predicted)["total"]
+    errors = accuracy.errors(train, predicted)["total"]
     own, step = active.readout(found), 1e-3
     moved = own.copy()
     moved[3] += step
-    changed = dataset.predict(train, committee.member(found, 1, moved).calculator)
+    changed = accuracy.predict(train, committee.member(found, 1, moved).calculator)
     cost = 0.0
     for before, after, atoms in zip(predicted, changed, train, strict=True):
         energy = (dataset.energy(after) - dataset.energy(before)) / len(atoms)
@@ -146,11 +149,13 @@ def test_the_shipped_committee_is_what_its_data_give(tmp_path):
 def test_the_shipped_spread_is_as_large_as_errors_that_trained_no_model():
     """By the members' own forces: the factor that would still be missing is near one."""
     found = potential.load("wse2-small")
-    parts = dataset.split(dataset.read(paths.data_file("wse2.xyz")))
+    parts = splitting.split(dataset.read(paths.data_file("wse2.xyz")))
     frames = [atoms for atoms in parts["validation"] + parts["test"] if 3 < len(atoms) < 13]
     forces = np.array(
         [
-            np.concatenate([atoms.get_forces().ravel() for atoms in dataset.predict(frames, each.calculator)])
+            np.concatenate(
+                [atoms.get_forces().ravel() for atoms in accuracy.predict(frames, each.calculator)]
+            )
             for each in (found, *committee.members(found, "wse2-small"))
         ]
     )
@@ -165,7 +170,7 @@ def test_a_model_of_ours_gets_the_sides_of_its_record(mace):
     for side, groups in record["split"].items():
         assert sorted({dataset.group(atoms) for atoms in sides[side]}) == groups
     assert [len(part) for part in sides.values()] == [130, 17, 19]
-    assert committee.sides(committee.members(mace, "wse2-small")[0], frames) == dataset.split(frames)
+    assert committee.sides(committee.members(mace, "wse2-small")[0], frames) == splitting.split(frames)
 
 
 def test_what_is_no_committee_of_the_model_is_refused(model, mace, tmp_path):
@@ -191,7 +196,7 @@ def test_data_of_other_elements_are_refused(tmp_path):
     data = paths.DATA / "in_progress" / "substituted_labelled.xyz"
     shutil.copy(paths.model_file("wse2-small"), tmp_path / "mine.model")
     done = subprocess.run(
-        [sys.executable, "-m", "helpers.committee", tmp_path / "mine.model", data],
+        [sys.executable, "-m", "helpers.models.committee", tmp_path / "mine.model", data],
         capture_output=True,
         text=True,
     )

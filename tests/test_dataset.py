@@ -11,7 +11,9 @@ from ase.build import mx2
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 
-from helpers import dataset, paths, potential, records
+from helpers import paths, records
+from helpers.data import accuracy, consistency, dataset, splitting
+from helpers.models import potential
 
 FILE = paths.DATA / "wse2.xyz"
 HEAD = re.compile(r"(?:.*\n){10}")  # two frames of three atoms
@@ -203,20 +205,20 @@ def test_isolated_atoms_train_and_are_the_e0s():
         atoms = [atom("Na", -0.2, **names), atom("Na", -0.1, **names), atom("Cl", -0.3, **names)]
         assert {dataset.kind(each) for each in atoms} == {"isolated_atom"}
         for fold in range(3):
-            parts = dataset.split([*solids, *atoms], fold)
+            parts = splitting.split([*solids, *atoms], fold)
             assert all(each in parts["train"] for each in atoms)
             assert {side: len(part) for side, part in parts.items()} == {
                 "train": 7,
                 "validation": 1,
                 "test": 1,
             }
-        energies, rank = dataset.reference_energies(parts["train"])
+        energies, rank = accuracy.reference_energies(parts["train"])
         assert energies == {11: -0.2, 17: -0.3} and rank == 2
         for seed in range(5):
-            _, test = dataset.held_back([*atoms, *solids], 0.5, np.random.default_rng(seed))
+            _, test = splitting.held_back([*atoms, *solids], 0.5, np.random.default_rng(seed))
             assert min(test) >= len(atoms)
     # With one of the two, the other is fitted to what remains.
-    energies, rank = dataset.reference_energies([*solids[:1], atoms[0]])
+    energies, rank = accuracy.reference_energies([*solids[:1], atoms[0]])
     assert energies == pytest.approx({11: -0.2, 17: (-27.5 + 5.6 + 0.8) / 4}) and rank == 2
     assert not dataset.isolated(Atoms("Cu", cell=[[0, 1.8, 1.8], [1.8, 0, 1.8], [1.8, 1.8, 0]], pbc=True))
 
@@ -278,7 +280,7 @@ def test_written_frames_are_read_back_and_a_failed_write_leaves_the_old_file(fra
 
 def test_our_units_agree(frames):
     # The frames of pairs of vacancies differ in their empty sites: those that do are not close.
-    ratio, pairs = dataset.check_units(frames)
+    ratio, pairs = consistency.check_units(frames)
     assert ratio == pytest.approx(1, abs=0.01) and pairs > 20
 
 
@@ -298,12 +300,12 @@ UNITS = [
 @pytest.mark.parametrize(("energy", "forces", "words"), UNITS)
 def test_wrong_units_are_named(frames, energy, forces, words):
     with pytest.raises(ValueError, match=words):
-        dataset.check_units(relabelled(frames, energy, forces))
+        consistency.check_units(relabelled(frames, energy, forces))
 
 
 def test_the_error_of_the_trapezoid_is_no_mistake_in_units(frames):
     for energy in (0.8, 1.2):
-        assert dataset.check_units(relabelled(frames, energy))[0] == pytest.approx(energy, abs=0.02)
+        assert consistency.check_units(relabelled(frames, energy))[0] == pytest.approx(energy, abs=0.02)
 
 
 def test_frames_whose_energies_differ_by_noise_are_not_compared(frames):
@@ -316,21 +318,21 @@ def test_frames_whose_energies_differ_by_noise_are_not_compared(frames):
         atoms.calc = SinglePointCalculator(
             atoms, energy=dataset.energy(frames[6]) - work + noise, forces=forces
         )
-    assert dataset.check_units([frames[6], near]) == (None, 0)
-    assert dataset.check_units([frames[6], far]) == (pytest.approx(1), 1)
+    assert consistency.check_units([frames[6], near]) == (None, 0)
+    assert consistency.check_units([frames[6], far]) == (pytest.approx(1), 1)
 
 
 def test_one_wrong_energy_is_found_and_frames_far_apart_are_not_compared(frames):
     changed = frames[:6] + relabelled(frames[6:7], energy=1.1) + frames[7:]
     with pytest.raises(ValueError, match=r"frames \d+ and 7 |frames 7 and"):
-        dataset.check_units(changed)
-    assert dataset.check_units([frames[0], frames[5]]) == (None, 0)
+        consistency.check_units(changed)
+    assert consistency.check_units([frames[0], frames[5]]) == (None, 0)
 
 
 def test_every_fold_validates_with_other_groups_and_the_test_stays(frames):
     sides = []
     for fold in range(4):
-        parts = dataset.split(frames, fold)
+        parts = splitting.split(frames, fold)
         sides.append({name: {dataset.group(atoms) for atoms in part} for name, part in parts.items()})
     assert len({frozenset(each["test"]) for each in sides}) == 1
     assert len({frozenset(each["validation"]) for each in sides}) == 4
@@ -340,7 +342,7 @@ def test_every_fold_validates_with_other_groups_and_the_test_stays(frames):
 
 
 def test_split_keeps_groups_whole_whatever_the_order(frames):
-    parts = dataset.split(frames)
+    parts = splitting.split(frames)
     assert {side: len(part) for side, part in parts.items()} == {"train": 142, "validation": 19, "test": 19}
     groups = {side: {dataset.group(atoms) for atoms in part} for side, part in parts.items()}
     assert sum(map(len, groups.values())) == len(set().union(*groups.values())) == 79
@@ -349,16 +351,16 @@ def test_split_keeps_groups_whole_whatever_the_order(frames):
         "pristine_1x1/10", "pristine_1x1/26", "pristine_2x2/620", "pristine_2x2/632", "pristine_3x3/600",
         "two_vacancies_2x2/323", "two_vacancies_3x3/369", "vacancy_2x2/313", "vacancy_3x3/204",
     }  # fmt: skip
-    backwards = dataset.split(frames[::-1])
+    backwards = splitting.split(frames[::-1])
     assert {side: {dataset.group(atoms) for atoms in part} for side, part in backwards.items()} == groups
 
 
 def test_held_out_groups_are_whole(frames):
-    pool, test = dataset.held_back(frames, 0.25, np.random.default_rng(0))
+    pool, test = splitting.held_back(frames, 0.25, np.random.default_rng(0))
     assert sorted(pool + test) == list(range(len(frames)))
     assert not {dataset.group(frames[i]) for i in pool} & {dataset.group(frames[i]) for i in test}
     with pytest.raises(ValueError, match="form 1 groups, too few to hold some out: give frames"):
-        dataset.held_back([frames[0]] * 3, 0.25, np.random.default_rng(0))
+        splitting.held_back([frames[0]] * 3, 0.25, np.random.default_rng(0))
 
 
 def test_files_without_our_keys_are_grouped_by_cell(frames):
@@ -368,26 +370,26 @@ def test_files_without_our_keys_are_grouped_by_cell(frames):
     assert len({dataset.group(atoms) for atoms in bare}) == 17
     assert {dataset.kind(atoms) for atoms in bare} == {"WSe2"}
     with pytest.raises(ValueError, match=r"no frames are left for train|no frames are left for validation"):
-        dataset.split(bare[:3])
+        splitting.split(bare[:3])
 
 
 def test_reference_energies_and_their_rank(frames):
-    energies, rank = dataset.reference_energies(dataset.split(frames)["train"])
+    energies, rank = accuracy.reference_energies(splitting.split(frames)["train"])
     assert rank == 2
     assert {number: round(value, 5) for number, value in energies.items()} == {74: -6.92597, 34: -6.58357}
     pristine = [atoms for atoms in frames if dataset.kind(atoms).startswith("pristine")]
-    energies, rank = dataset.reference_energies(pristine)
+    energies, rank = accuracy.reference_energies(pristine)
     assert rank == 1
     assert energies[34] / energies[74] == pytest.approx(2)
 
 
 def test_duplicates_are_found_across_lattice_vectors(frames):
-    assert dataset.duplicates(frames) == []
+    assert consistency.duplicates(frames) == []
     moved = frames[6].copy()
     moved.positions += moved.cell[0] - 2 * moved.cell[1] + 1e-4
-    assert dataset.duplicates([*frames, moved]) == [(6, 180)]
+    assert consistency.duplicates([*frames, moved]) == [(6, 180)]
     moved.positions[0, 2] += 0.003
-    assert dataset.duplicates([*frames, moved]) == []
+    assert consistency.duplicates([*frames, moved]) == []
 
 
 def test_what_a_model_was_trained_on_is_known_by_its_record():

@@ -5,8 +5,21 @@ import pytest
 from ase import Atoms
 from scipy.sparse import bsr_array
 
-from helpers import dilute, force_constants, localisation, parameters, phonons, potential, relaxation, tmatrix
-from helpers.dilute import Cell, Embedded, Perfect
+from defectphonons import (
+    chebyshev,
+    embedding,
+    following,
+    force_constants,
+    localisation,
+    potentials,
+    relaxation,
+    spectra,
+    tmatrix,
+)
+from defectphonons.chebyshev import Cell
+from defectphonons.embedding import Embedded, Perfect
+from helpers import defects, parameters
+from helpers.models import potential
 
 N, RADIUS = 8, 12.0  # of the relaxed cell that is embedded; A
 
@@ -19,7 +32,7 @@ def mace():
 @pytest.fixture(scope="module")
 def relaxed(mace):
     """Primitive cell, defect, relaxed cell."""
-    return localisation.relaxed_defect(parameters.DefectiveCell(supercell=N), mace)
+    return defects.relaxed_defect(parameters.DefectiveCell(supercell=N), mace)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +43,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(mace, relaxed, folder):
     """The embedding and the residuals at its seam."""
-    return dilute.embed(*relaxed, mace, radius=RADIUS, folder=folder)
+    return embedding.embed(*relaxed, mace, radius=RADIUS, folder=folder)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +75,7 @@ def test_the_rows_of_the_atoms_at_the_vacancy_are_those_of_the_whole_relaxed_cel
     _, vacancy, atoms = relaxed
     phonon = force_constants.analytic(atoms, 1, mace, folder=folder)
     phonon.run_qpoints([[0, 0, 0]], with_dynamical_matrices=True)
-    factor = dilute.TO_THZ2
+    factor = embedding.TO_THZ2
     true = phonon.qpoints.dynamical_matrices[0].real.reshape(len(atoms), 3, len(atoms), 3) * factor
     cell = Cell(embedded, (N, N))
     ours = cell.explicit().toarray().reshape(3 * N * N, 3, 3 * N * N, 3)
@@ -90,16 +103,16 @@ def test_the_operator_is_the_explicit_matrix(embedded, n, twist):
 @pytest.mark.parametrize("n", [6, 12])
 def test_kernel_polynomials_agree_with_dense_diagonalisation(embedded, local, n):
     grid = np.linspace(0.0, 9.6, 961)
-    sampled = dilute.local_dos(embedded, n, 1, {"local": local}, 4096)
+    sampled = chebyshev.local_dos(embedded, n, 1, {"local": local}, 4096)
     cell = Cell(embedded, (n, n))
     values, vectors = np.linalg.eigh(cell.explicit().toarray())
     atoms = cell.numbers(embedded.sites[local])
     shares = (vectors.reshape(-1, 3, cell.size)[atoms] ** 2).sum(axis=(0, 1))
     frequencies = np.sign(values) * np.sqrt(abs(values))
-    exact = phonons.Spectrum(np.zeros((1, 3)), np.ones(1), frequencies[None], {"local": shares[None]})
+    exact = spectra.Spectrum(np.zeros((1, 3)), np.ones(1), frequencies[None], {"local": shares[None]})
     # The smearing is far above the resolution, which would differ else.
-    assert dilute.resolution(4096, cell.range, np.array([3.0, 7.0])).max() < 0.004
-    ours, expected = (phonons.density_of_states(each, grid, 0.05, "local") for each in (sampled, exact))
+    assert chebyshev.resolution(4096, cell.range, np.array([3.0, 7.0])).max() < 0.004
+    ours, expected = (spectra.density_of_states(each, grid, 0.05, "local") for each in (sampled, exact))
     integrated = (np.cumsum(ours) - np.cumsum(expected)) * (grid[1] - grid[0])
     assert abs(integrated[50:]).max() < 1e-3 * 12
     assert sampled.shares["local"].sum() == pytest.approx(12, abs=1e-9)
@@ -108,11 +121,11 @@ def test_kernel_polynomials_agree_with_dense_diagonalisation(embedded, local, n)
 def test_a_single_state_becomes_a_peak_of_the_stated_resolution():
     span, count, frequency = (-1.0, 81.0), 1024, 7.0
     x = (frequency**2 - 40) / 41
-    at, weights = dilute.states(np.cos(np.arange(count) * np.arccos(x)), span)
+    at, weights = chebyshev.states(np.cos(np.arange(count) * np.arccos(x)), span)
     mean = (weights * at).sum()
     assert weights.sum() == pytest.approx(1, abs=1e-12) and mean == pytest.approx(frequency, abs=1e-3)
     spread = np.sqrt((weights * (at - mean) ** 2).sum())
-    assert spread == pytest.approx(dilute.resolution(count, span, np.array([frequency]))[0], rel=0.02)
+    assert spread == pytest.approx(chebyshev.resolution(count, span, np.array([frequency]))[0], rel=0.02)
 
 
 def test_a_window_lets_pass_what_lies_in_it(embedded):
@@ -126,8 +139,8 @@ def test_a_window_lets_pass_what_lies_in_it(embedded):
 
 def test_the_green_function_agrees_with_kernel_polynomials_at_100x100(embedded, local):
     frequencies, broadening = np.array([1.0, 2.5, 3.3, 3.65, 5.6, 6.22, 6.6, 6.91, 7.2, 7.63, 8.8]), 0.05
-    sampled = dilute.local_dos(embedded, 100, 1, {"local": local}, 3072)
-    polynomials = dilute.broadened(sampled, "local", frequencies, broadening)
+    sampled = chebyshev.local_dos(embedded, 100, 1, {"local": local}, 3072)
+    polynomials = chebyshev.broadened(sampled, "local", frequencies, broadening)
     isolated = tmatrix.Isolated(embedded, 120)
     green = isolated.response(frequencies, broadening, {"local": embedded.along(local)}).local["local"]
     assert abs(green - polynomials).max() < 3e-3 * green.max()
@@ -161,9 +174,9 @@ def test_the_spectral_function_of_few_vacancies_is_that_of_a_large_cell(embedded
     waves = np.zeros((9, cell.size), dtype=complex)
     for coordinate in range(9):
         waves[coordinate, coordinate::9] = 1 / n  # the wave at the twist, without its phases
-    at, weights = dilute.states(cell.moments(waves, 4096), cell.range)
-    array = phonons.Spectrum(np.zeros((1, 3)), np.ones(1), at[None], {"all": weights.sum(axis=0)[None]})
-    expected = dilute.broadened(array, "all", frequencies, 0.1)
+    at, weights = chebyshev.states(cell.moments(waves, 4096), cell.range)
+    array = spectra.Spectrum(np.zeros((1, 3)), np.ones(1), at[None], {"all": weights.sum(axis=0)[None]})
+    expected = chebyshev.broadened(array, "all", frequencies, 0.1)
     ours = tmatrix.spectral(embedded, response, q[None], 1 / n**2)[:, 0]
     none = tmatrix.spectral(embedded, response, q[None], 0.0)[:, 0]
     assert abs(ours - expected).max() < 0.15 * abs(none - expected).max()
@@ -184,8 +197,8 @@ def test_a_defect_of_no_strength_changes_nothing(embedded, local):
         .sum(axis=0)
     )
     weights = np.full(len(values), 1 / len(values))
-    sampled = phonons.Spectrum(np.zeros((len(values), 3)), weights, np.sqrt(abs(values)), {"local": shares})
-    expected = dilute.broadened(sampled, "local", frequencies, 0.1)
+    sampled = spectra.Spectrum(np.zeros((len(values), 3)), weights, np.sqrt(abs(values)), {"local": shares})
+    expected = chebyshev.broadened(sampled, "local", frequencies, 0.1)
     assert response.local["local"] == pytest.approx(expected, rel=1e-6)
 
 
@@ -210,7 +223,7 @@ def test_a_light_atom_in_a_chain_has_the_bound_state_of_the_textbook(light_atom)
     """w^2 = w_max^2 / (1 - epsilon^2): A. A. Maradudin et al., Theory of Lattice Dynamics, section VIII."""
     embedded, expected = light_atom
     cell = Cell(embedded, (201, 1))
-    frequency, share, atoms = dilute.strongest(np.eye(9)[0], cell, 5.4, count=3)
+    frequency, share, atoms = chebyshev.strongest(np.eye(9)[0], cell, 5.4, count=3)
     assert frequency == pytest.approx(expected, abs=1e-10)
     # From atom to atom u falls by (1 - epsilon) / (1 + epsilon), and the light one has less of the motion by its mass.
     ratio = (3 / 7) ** 2 / (1 - 0.4)
@@ -270,9 +283,9 @@ def test_a_weak_change_scatters_acoustic_phonons_as_the_golden_rule_says(embedde
     assert np.isnan(widths[2]).all()
     vectors = np.eye(size)[None, 2]
     cell = Cell(weak, (100, 100))
-    frequencies, weights = dilute.states(cell.moments(cell.spread(vectors), 3072), cell.range)
-    local = phonons.Spectrum(np.zeros((1, 3)), np.ones(1), frequencies[None], {"z": weights})
-    density = phonons.density_of_states(local, at[:2], 0.1, "z")
+    frequencies, weights = chebyshev.states(cell.moments(cell.spread(vectors), 3072), cell.range)
+    local = spectra.Spectrum(np.zeros((1, 3)), np.ones(1), frequencies[None], {"z": weights})
+    density = spectra.density_of_states(local, at[:2], 0.1, "z")
     masses = embedded.perfect.primitive.get_masses()
     # ZA moves all atoms along z alike.
     share = masses[embedded.sites[0, 2]] / masses.sum()
@@ -282,11 +295,11 @@ def test_a_weak_change_scatters_acoustic_phonons_as_the_golden_rule_says(embedde
 
 def test_a_mode_of_a_small_cell_is_found_in_a_large_one(mace, embedded, local):
     """A2 at 6.89 THz stays, A1 at 8.01 THz spreads; by kernel polynomials and by Lanczos."""
-    sheet = localisation.defective_sheet(parameters.DefectiveCell(supercell=6), mace)
-    gamma = phonons.gamma_modes(sheet.phonon)
+    sheet = defects.defective_sheet(parameters.DefectiveCell(supercell=6), mace)
+    gamma = spectra.gamma_modes(sheet.phonon)
     modes = localisation.defect_modes(gamma, sheet.vacancy)
     chosen = [i for i, mode in enumerate(modes) if mode in localisation.localised(modes)]
-    vectors = dilute.on_sites(localisation.Patterns.of(gamma, chosen, sheet.vacancy), embedded)
+    vectors = chebyshev.on_sites(following.Patterns.of(gamma, chosen, sheet.vacancy), embedded)
     assert [len(each) for each in vectors] == [1 + (modes[i].irrep == "E") for i in chosen]
     assert [np.linalg.norm(each) for each in vectors] == pytest.approx(np.ones(len(chosen)))
     named = {
@@ -294,13 +307,13 @@ def test_a_mode_of_a_small_cell_is_found_in_a_large_one(mace, embedded, local):
         for i, each in zip(chosen, vectors, strict=True)
     }
     cell = Cell(embedded, (24, 24))
-    sharp, broad = dilute.continued([named["A2 6.9"], named["A1 8.0"]], cell, {"local": local}, 2048)
+    sharp, broad = chebyshev.continued([named["A2 6.9"], named["A1 8.0"]], cell, {"local": local}, 2048)
     assert sharp.frequency_THz == pytest.approx(6.89, abs=0.01) and sharp.core > 0.8
     assert broad.share < 0.3 and broad.atoms > 3 * sharp.atoms
-    frequency, share, atoms = dilute.strongest(named["A2 6.9"][0], cell, sharp.frequency_THz)
+    frequency, share, atoms = chebyshev.strongest(named["A2 6.9"][0], cell, sharp.frequency_THz)
     assert share > 0.85 and frequency == pytest.approx(sharp.frequency_THz, abs=0.005)
     assert atoms == pytest.approx(sharp.atoms, rel=0.1)
-    assert dilute.strongest(named["A1 8.0"][0], cell, broad.frequency_THz)[1] < 0.3
+    assert chebyshev.strongest(named["A1 8.0"][0], cell, broad.frequency_THz)[1] < 0.3
 
 
 def test_a_region_that_cannot_be_is_refused(mace, relaxed, embedded, folder):
@@ -308,7 +321,7 @@ def test_a_region_that_cannot_be_is_refused(mace, relaxed, embedded, folder):
         with pytest.raises(
             ValueError, match=rf"radius = {radius:g} A: must be above .* with a larger supercell"
         ):
-            dilute.embed(*relaxed, mace, radius=radius, folder=folder)
+            embedding.embed(*relaxed, mace, radius=radius, folder=folder)
     with pytest.raises(ValueError, match="embed a larger region"):
         embedded.find(np.array([[60.0, 0.0, 0.0]]))
     with pytest.raises(ValueError, match="does not fit in a 6 x 6 cell"):
@@ -323,10 +336,10 @@ def test_without_its_images_a_vacancy_leaves_the_stress_of_elastic_theory(mace, 
     Strained by P / (2 C11 A), the cell has (C11 - C12) / (2 C11) of its stress left.
     """
     primitive, vacancy, atoms = relaxed
-    ideal, released, dipole = dilute.without_image_strain(primitive, vacancy, atoms, mace, folder)
+    ideal, released, dipole = embedding.without_image_strain(primitive, vacancy, atoms, mace, folder)
     assert dipole == pytest.approx(-9.75, rel=0.02)
     C11, C12 = relaxation.elastic_constants(primitive, mace)
-    fixed, left = (potential.evaluate(mace, each)["stress"][:2].mean() for each in (atoms, released))
+    fixed, left = (potentials.evaluate(mace, each)["stress"][:2].mean() for each in (atoms, released))
     assert left / fixed == pytest.approx((C11 - C12) / (2 * C11), rel=0.05)
     assert (ideal.kept == vacancy.kept).all() and len(released) == len(atoms)
     strain = released.cell.lengths()[0] / atoms.cell.lengths()[0] - 1

@@ -3,19 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from helpers import (
-    active,
-    committee,
-    dataset,
-    evaluation,
-    force_constants,
-    parameters,
-    paths,
-    phonons,
-    potential,
-    records,
-    shipping,
-)
+from defectphonons import force_constants, potentials, spectra
+from helpers import parameters, paths, records
+from helpers.data import dataset, splitting
+from helpers.models import active, committee, evaluation, potential, shipping
 
 SHIPPED = paths.MODELS / "wse2-small.json"
 
@@ -53,10 +44,10 @@ def stiffer(phonon, factor):
 
 def test_modes_of_the_vacancy_that_are_all_too_high_by_a_factor(dft):
     dft.run_qpoints([[0, 0, 0]], with_eigenvectors=True)
-    per_cm = dft.qpoints.frequencies[0] * phonons.PER_CM
+    per_cm = dft.qpoints.frequencies[0] * spectra.PER_CM
     vectors = dft.qpoints.eigenvectors[0].reshape(26, 3, 78)
     motion = (abs(vectors[evaluation.dft_vacancy().local]) ** 2).sum(axis=(0, 1))
-    middle = evaluation.gap_middle() * phonons.PER_CM
+    middle = evaluation.gap_middle() * spectra.PER_CM
     optical = abs(per_cm) > 3
     found = evaluation.vacancy_errors(dft, stiffer(dft, 1.01))
     for name in ("modes", "unpaired"):
@@ -92,7 +83,7 @@ def test_the_null_model_has_the_errors_that_others_found(dft):
 
 def test_the_gap_lies_between_three_and_six_bands():
     (sheet,) = evaluation.symmetrised(evaluation.reference("pristine_3x3"))
-    frequencies = phonons.on_mesh(sheet, 12).frequencies
+    frequencies = spectra.on_mesh(sheet, 12).frequencies
     assert ((frequencies < evaluation.gap_middle()).sum(axis=1) == 3).all()
     assert frequencies[:, 3:].min() + frequencies[:, :3].max() == pytest.approx(
         2 * evaluation.gap_middle(), abs=0.02
@@ -106,10 +97,10 @@ def test_the_local_dos_has_three_states_for_each_of_four_atoms(dft):
 
 def test_partners_by_order_do_not_cross_and_stay_in_their_irrep():
     def one(irrep, frequency, partner):
-        return phonons.PairedSet(irrep, 1, frequency, partner, 1.0, np.ones(1), np.ones(1))
+        return spectra.PairedSet(irrep, 1, frequency, partner, 1.0, np.ones(1), np.ones(1))
 
     crossed = [one("A1", 1.0, 2.1), one("E", 1.5, 9.0), one("A1", 2.0, 1.1)]
-    assert evaluation.mean_error(crossed) == pytest.approx((1.1 + 7.5 + 0.9) / 3 * phonons.PER_CM)
+    assert evaluation.mean_error(crossed) == pytest.approx((1.1 + 7.5 + 0.9) / 3 * spectra.PER_CM)
     ordered = evaluation.by_order(crossed)
     assert {each.frequency_THz: each.partner_THz for each in ordered} == {1.0: 1.1, 1.5: 9.0, 2.0: 2.1}
 
@@ -123,7 +114,7 @@ def test_modes_of_a_sheet_that_are_all_too_high_by_a_factor(monkeypatch):
     largest = 0.0
     for label, (name, q_point) in evaluation.SHEET.items():
         sheets[name].run_qpoints([q_point])
-        per_cm = sheets[name].qpoints.frequencies[0][3 * (label == "Γ") :] * phonons.PER_CM
+        per_cm = sheets[name].qpoints.frequencies[0][3 * (label == "Γ") :] * spectra.PER_CM
         assert found[f"sheet_{label}"] == pytest.approx(0.01 * per_cm.mean(), rel=1e-6)
         largest = max(largest, 0.01 * per_cm.max())
     assert found["sheet_largest"] == pytest.approx(largest, rel=1e-6)
@@ -163,7 +154,7 @@ def test_what_the_record_of_the_shipped_model_says_of_the_targets(mace):
     described = json.loads(SHIPPED.read_text())
     said = described["targets"]
     assert list(said) == list(evaluation.TARGETS)
-    train = dataset.split(dataset.read(paths.data_file(described["data"]["file"])))["train"]
+    train = splitting.split(dataset.read(paths.data_file(described["data"]["file"])))["train"]
     large = [atoms for atoms in train if dataset.kind(atoms) == "vacancy_4x4"]
     assert said["forces_vacancy_4x4"] == pytest.approx(evaluation.force_error(large, mace), rel=1e-4)
     pair = evaluation.symmetrised(*evaluation.as_dft("vacancy_3x3", mace))
@@ -204,12 +195,12 @@ def test_calibration_compares_the_model_with_its_members(mace):
     panels = evaluation.calibration(mace, members, {"some": frames})
     assert list(panels) == ["forces of some", "changes of forces", "modes of V_Se in 3 × 3"]
     unit, spread, error = panels["forces of some"]
-    forces = [np.concatenate([potential.evaluate(mace, atoms)["forces"].ravel() for atoms in frames])]
+    forces = [np.concatenate([potentials.evaluate(mace, atoms)["forces"].ravel() for atoms in frames])]
     assert spread == pytest.approx(1000 * 0.02 / np.sqrt(2) * abs(forces[0]), abs=1e-6)
     truth = np.concatenate([atoms.get_forces().ravel() for atoms in frames])
     assert unit == "meV/Å" and error == pytest.approx(1000 * (forces[0] - truth), abs=1e-6)
     _, spread, error = panels["modes of V_Se in 3 × 3"]
     dft, _ = evaluation.symmetrised(*evaluation.as_dft("vacancy_3x3", mace))
-    of_dft = np.array([each.frequency_THz for each in evaluation.optical_sets(dft, dft)]) * phonons.PER_CM
+    of_dft = np.array([each.frequency_THz for each in evaluation.optical_sets(dft, dft)]) * spectra.PER_CM
     factor = np.std([np.sqrt(0.99), np.sqrt(1.01)], ddof=1)
     assert spread == pytest.approx(factor * (of_dft + error), rel=1e-3)

@@ -7,15 +7,16 @@ from pathlib import Path
 import publish
 import pytest
 
+from defectphonons import fingerprint as definitions
 from helpers import fingerprint, parameters, paths, records
 
 
 @pytest.fixture
 def sources(tmp_path, monkeypatch) -> Path:
-    """A folder with copies of the helpers and the notebooks, of which the fingerprints are."""
-    for name, folder in (("helpers", fingerprint.HELPERS), ("notebooks", paths.NOTEBOOKS)):
-        shutil.copytree(folder, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    monkeypatch.setattr(fingerprint, "HELPERS", tmp_path / "helpers")
+    """A folder with copies of the packages and the notebooks, of which the fingerprints are."""
+    for folder in (*(definitions.SOURCES / name for name in ("defectphonons", "helpers")), paths.NOTEBOOKS):
+        shutil.copytree(folder, tmp_path / folder.name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    monkeypatch.setattr(definitions, "SOURCES", tmp_path)
     monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
     forget()
     yield tmp_path
@@ -23,14 +24,19 @@ def sources(tmp_path, monkeypatch) -> Path:
 
 
 def forget() -> None:
-    """Read the helpers anew."""
-    for name in ("module_of", "definition", "of_result", "of_notebook"):
-        getattr(fingerprint, name).cache_clear()
+    """Read the packages and the notebooks anew."""
+    for function in (
+        definitions.module_of,
+        definitions.definition,
+        fingerprint.of_result,
+        fingerprint.of_notebook,
+    ):
+        function.cache_clear()
 
 
 @pytest.fixture(scope="module")
 def before() -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    """The state of the helpers and notebooks as they are."""
+    """The state of the packages and notebooks as they are."""
     return state()
 
 
@@ -69,15 +75,15 @@ def edit_cell(sources: Path, step: str, old: str, new: str) -> None:
 
 def test_words_change_nothing(before, sources):
     for module, old, new in (
-        ("localisation", "ENHANCEMENT = 5.0  #", "ENHANCEMENT = 5.0  # Another comment. #"),
-        ("phonons", '"""Spectrum on the inequivalent points', '"""Another docstring'),
-        ("phonons", "def mesh_for(n: int, mesh: int) -> int:", "def mesh_for(n, mesh):"),  # annotations
-        ("phonons", "    weights = phonon.mesh.weights / ", "    weights = (\n        phonon.mesh.weights\n    ) / "),
-        ("localisation", 'f"no atom of the {len(defect.atoms)}-atom', 'f"Not one atom of the {len(defect.atoms)}-atom'),
-        ("structures", "    site: np.ndarray", "    site: Any"),
-        ("importing", "def main(", "def another() -> None:\n    pass\n\n\ndef main("),  # no notebook calls it
+        ("defectphonons/localisation", "ENHANCEMENT = 5.0  #", "ENHANCEMENT = 5.0  # Another comment. #"),
+        ("defectphonons/spectra", '"""Spectrum on the inequivalent points', '"""Another docstring'),
+        ("defectphonons/spectra", "def mesh_for(n: int, mesh: int) -> int:", "def mesh_for(n, mesh):"),  # annotations
+        ("defectphonons/spectra", "    weights = phonon.mesh.weights / ", "    weights = (\n        phonon.mesh.weights\n    ) / "),
+        ("defectphonons/localisation", 'f"no atom of the {len(defect.atoms)}-atom', 'f"Not one atom of the {len(defect.atoms)}-atom'),
+        ("defectphonons/structures", "    site: np.ndarray", "    site: Any"),
+        ("helpers/data/importing", "def main(", "def another() -> None:\n    pass\n\n\ndef main("),  # no notebook calls it
     ):  # fmt: skip
-        edit(sources / "helpers" / f"{module}.py", old, new)
+        edit(sources / f"{module}.py", old, new)
     for was, now in zip(before, state(), strict=True):
         assert changed(was, now) == set()
 
@@ -85,18 +91,18 @@ def test_words_change_nothing(before, sources):
 @pytest.mark.parametrize(
     ("module", "old", "new", "steps"),
     [
-        ("localisation", "ENHANCEMENT = 5.0", "ENHANCEMENT = 4.0", {"05_defect", "07_comparison", "08_dilute_limit"}),
-        ("localisation", "abs(both[0] - both[1]), grid) / 2", "abs(both[0] + both[1]), grid) / 2",
+        ("defectphonons/localisation", "ENHANCEMENT = 5.0", "ENHANCEMENT = 4.0", {"05_defect", "07_comparison", "08_dilute_limit"}),
+        ("defectphonons/localisation", "abs(both[0] - both[1]), grid) / 2", "abs(both[0] + both[1]), grid) / 2",
          {"03_evaluation", "05_defect", "06_radial_dos", "07_comparison", "08_dilute_limit"}),
-        ("dilute", "count: int = 24", "count: int = 25", {"08_dilute_limit"}),
-        ("dataset", "def duplicates(", "def duplicates(*, ", {"01_data"}),
-        ("potential", "from dftd3.ase import DFTD3", "from dftd3.other import DFTD3", {"03_evaluation"}),
+        ("defectphonons/chebyshev", "count: int = 24", "count: int = 25", {"08_dilute_limit"}),
+        ("helpers/data/consistency", "def duplicates(", "def duplicates(*, ", {"01_data"}),
+        ("defectphonons/potentials", "from dftd3.ase import DFTD3", "from dftd3.other import DFTD3", {"03_evaluation"}),
     ],
     ids=["constant", "operator", "default", "called helper", "import"],
 )  # fmt: skip
 def test_a_change_reaches_the_keys_that_depend_on_it(before, sources, module, old, new, steps):
     keys, shown, _ = before
-    edit(sources / "helpers" / f"{module}.py", old, new)
+    edit(sources / f"{module}.py", old, new)
     keys_now, shown_now, _ = state()
     assert changed(keys, keys_now) == steps
     assert changed(shown, shown_now) >= steps
@@ -137,17 +143,22 @@ def test_of_a_notebook_the_words_do_not_count_and_what_it_shows_not_for_its_resu
 def test_the_caches_depend_on_what_fills_them_alone(sources):
     def caches() -> list[str]:
         forget()
-        names = ("relaxation.relax", "layers.Layers", "active.differentiated", "potential.evaluate")
-        return [fingerprint.of(name) for name in names]
+        names = (
+            "defectphonons.relaxation.relax", "defectphonons.hessian.layers.Layers",
+            "helpers.models.active.differentiated", "defectphonons.potentials.evaluate",
+        )  # fmt: skip
+        return [definitions.of(name) for name in names]
 
     before = caches()
     edit(
-        sources / "helpers" / "relaxation.py", "    before, after = ", "    # A remark.\n    before, after = "
+        sources / "defectphonons/relaxation.py",
+        "    before, after = ",
+        "    # A remark.\n    before, after = ",
     )
-    edit(sources / "helpers" / "active.py", "RIDGE = 1e-6", "RIDGE = 1e-5")
-    edit(sources / "helpers" / "layers.py", '"""', '"""Other words. ')
+    edit(sources / "helpers/models/active.py", "RIDGE = 1e-6", "RIDGE = 1e-5")
+    edit(sources / "defectphonons/hessian/layers.py", '"""', '"""Other words. ')
     assert caches() == before
-    edit(sources / "helpers" / "relaxation.py", "FORCE_TOLERANCE = 1e-5", "FORCE_TOLERANCE = 1e-4")
+    edit(sources / "defectphonons/relaxation.py", "FORCE_TOLERANCE = 1e-5", "FORCE_TOLERANCE = 1e-4")
     now = caches()
     assert now[0] != before[0] and now[1:] == before[1:]
 
@@ -162,17 +173,17 @@ def test_the_caches_depend_on_what_fills_them_alone(sources):
     ids=["module", "variable of a comprehension", "argument"],
 )
 def test_what_hides_a_module_does_so_in_its_own_place_alone(sources, body, depends):
-    (sources / "helpers" / "one.py").write_text(f"from helpers import two\n\n\n{body}\n")
-    (sources / "helpers" / "two.py").write_text("def g(x):\n    return x + 1\n")
-    before = fingerprint.of("one.f")
-    edit(sources / "helpers" / "two.py", "x + 1", "x + 2")
+    (sources / "defectphonons/one.py").write_text(f"from defectphonons import two\n\n\n{body}\n")
+    (sources / "defectphonons/two.py").write_text("def g(x):\n    return x + 1\n")
+    before = definitions.of("defectphonons.one.f")
+    edit(sources / "defectphonons/two.py", "x + 1", "x + 2")
     forget()
-    assert (fingerprint.of("one.f") != before) == depends
+    assert (definitions.of("defectphonons.one.f") != before) == depends
 
 
 def test_what_is_not_defined_is_no_part_of_a_cache():
-    with pytest.raises(KeyError, match="helpers.relaxation defines no relaxx"):
-        fingerprint.of("relaxation.relaxx")
+    with pytest.raises(KeyError, match="defectphonons.relaxation defines no relaxx"):
+        definitions.of("defectphonons.relaxation.relaxx")
 
 
 def test_a_picture_that_no_cell_saves_is_named(sources):

@@ -9,9 +9,10 @@ import torch
 from phonopy.structure.symmetry import Symmetry
 from tqdm import tqdm
 
-from helpers import force_constants, phonons, potential, structures
-from helpers.hessian import Hessian
-from helpers.layers import Layers
+from defectphonons import force_constants, parallel, potentials, spectra, structures
+from defectphonons.hessian.layers import Layers
+from defectphonons.hessian.terms import Hessian
+from helpers.models import potential
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,7 @@ def test_extrapolated_differences_of_forces_agree(mace, rattled, hessian):
             for sign in (1, -1):
                 moved = rattled.copy()
                 moved.positions[5, axis] += sign * step
-                expected[axis] -= sign * weight * potential.evaluate(mace, moved)["forces"] / (2 * step)
+                expected[axis] -= sign * weight * potentials.evaluate(mace, moved)["forces"] / (2 * step)
     found = force_constants.folded(hessian, force_constants.undisplaced(rattled, 1))[5]
     assert error(found, expected.transpose(1, 0, 2)) < 1e-5
 
@@ -129,7 +130,7 @@ def test_an_atom_outside_the_cell_is_the_same_atom(mace, sheet, tmp_path):
     outside.positions[1] += sheet.cell[0] - 2 * sheet.cell[1]
     q_points = [(1 / 3, 1 / 3, 0), (1 / 3, 0, 0)]
     inside, moved = (
-        phonons.spectrum(
+        spectra.spectrum(
             force_constants.analytic(atoms, 3, mace, folder=tmp_path), q_points, np.full(2, 0.5)
         ).frequencies
         for atoms in (sheet, outside)
@@ -147,7 +148,7 @@ def test_differences_and_derivatives_have_the_same_frequencies(mace, sheet, tmp_
         force_constants.symmetrise(phonon)
     assert both[1].force_constants == pytest.approx(both[0].force_constants, abs=5e-3)
     q_points = [(0, 0, 0), (1 / 3, 1 / 3, 0)]
-    found = [phonons.spectrum(phonon, q_points, np.full(2, 0.5)).frequencies for phonon in both]
+    found = [spectra.spectrum(phonon, q_points, np.full(2, 0.5)).frequencies for phonon in both]
     assert found[1] == pytest.approx(found[0], abs=0.01)
 
 
@@ -155,7 +156,7 @@ def test_an_interrupted_hessian_goes_on_where_it_stopped(mace, sheet, tmp_path, 
     atoms = structures.vacancy(structures.supercell(sheet, 2), "V_Se").atoms
     straight = force_constants.unfolded(atoms, mace, folder=tmp_path / "straight")
     monkeypatch.setattr(force_constants, "AT_ONCE", 2)
-    monkeypatch.setattr(force_constants, "cores", lambda: 1)
+    monkeypatch.setattr(parallel, "cores", lambda: 1)
     computed, terms = [], Layers.terms
 
     def interrupted(self, some):
@@ -185,7 +186,7 @@ def test_one_process_a_core_computes_the_same(mace, sheet, tmp_path, monkeypatch
     monkeypatch.setattr(force_constants, "AT_ONCE", 1)
     found = {}
     for cores in (1, 2):
-        monkeypatch.setattr(force_constants, "cores", lambda cores=cores: cores)
+        monkeypatch.setattr(parallel, "cores", lambda cores=cores: cores)
         found[cores] = force_constants.unfolded(atoms, mace, folder=tmp_path / str(cores))
     assert error(found[2].blocks, found[1].blocks) < 1e-12
     monkeypatch.setattr(Layers, "terms", lambda self, some: os._exit(3))
@@ -195,7 +196,7 @@ def test_one_process_a_core_computes_the_same(mace, sheet, tmp_path, monkeypatch
 
 @pytest.mark.parametrize("cores", [1, 2])
 def test_the_bar_follows_what_is_written_by_every_core(cores, tmp_path, monkeypatch):
-    monkeypatch.setattr(force_constants, "cores", lambda: cores)
+    monkeypatch.setattr(parallel, "cores", lambda: cores)
     files = [tmp_path / str(i) for i in range(5)]
 
     def write(share):
@@ -204,13 +205,13 @@ def test_the_bar_follows_what_is_written_by_every_core(cores, tmp_path, monkeypa
             yield 1
 
     with tqdm(total=5) as bar:
-        force_constants.on_every_core(write, files, 1, files, bar)
+        parallel.on_every_core(write, files, 1, files, bar)
         assert bar.n == 5 and all(path.exists() for path in files)
 
 
 def test_passes_are_halved_when_memory_runs_out(mace, sheet, tmp_path, monkeypatch):
     atoms = structures.vacancy(structures.supercell(sheet, 2), "V_Se").atoms
-    monkeypatch.setattr(force_constants, "cores", lambda: 1)
+    monkeypatch.setattr(parallel, "cores", lambda: 1)
     computed, terms = [], Layers.terms
 
     def small(self, some):
@@ -242,12 +243,12 @@ def test_a_model_of_single_precision_keeps_rotations_as_one_of_double(mace, ratt
     rebuilt = potential.load(str(tmp_path / "rounded.model"), trust_model=True)
     turned = rattled.copy()
     turned.rotate(40, (1, 2, 3), rotate_cell=True)
-    here, there = (potential.evaluate(rebuilt, atoms) for atoms in (rattled, turned))
+    here, there = (potentials.evaluate(rebuilt, atoms) for atoms in (rattled, turned))
     assert here["energy"] == pytest.approx(there["energy"], abs=1e-10)
-    assert here["energy"] == pytest.approx(potential.evaluate(mace, rattled)["energy"], abs=1e-4)
-    assert np.allclose(here["forces"], potential.evaluate(mace, rattled)["forces"], atol=1e-4)
+    assert here["energy"] == pytest.approx(potentials.evaluate(mace, rattled)["energy"], abs=1e-4)
+    assert np.allclose(here["forces"], potentials.evaluate(mace, rattled)["forces"], atol=1e-4)
     rounded.register_buffer("unknown", torch.ones(1))
-    assert potential.in_double_precision(rounded) is rounded  # what it holds would be lost
+    assert potentials.in_double_precision(rounded) is rounded  # what it holds would be lost
     assert torch.get_default_dtype() == default
 
 

@@ -21,7 +21,8 @@ from ase.neighborlist import neighbor_list
 from ase.spacegroup import crystal
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from helpers import dataset, importing, paths, records
+from helpers import paths, records
+from helpers.data import dataset, importing, splitting
 
 DATA = paths.ROOT / "tests" / "data"
 KBAR = 6.2415091e-4  # eV/A^3: 1e8 Pa over 1.602176634e11 Pa
@@ -860,13 +861,13 @@ def test_blocks_of_one_trajectory_and_several_files_can_be_split(run, tmp_path):
     text = unpacked("vasprun_Ti.xml.xz")
     _, out, told, _ = run(text)
     with pytest.raises(ValueError, match="One kind needs three groups"):
-        dataset.split(dataset.read(out))
+        splitting.split(dataset.read(out))
     _, out, _, _ = run(text, options=("--blocks", "4"))
     imported = dataset.read(out)
     seeds = [atoms.info["seed"] for atoms in imported]
     assert [seeds.count(seed) for seed in dict.fromkeys(seeds)] == [5] * 4 and seeds == sorted(seeds)
     assert "too few groups" in told[1]
-    assert {side: len(part) for side, part in dataset.split(imported).items()} == {
+    assert {side: len(part) for side, part in splitting.split(imported).items()} == {
         "train": 10,
         "validation": 5,
         "test": 5,
@@ -879,5 +880,5 @@ def test_blocks_of_one_trajectory_and_several_files_can_be_split(run, tmp_path):
         sources[-1].write_text(text.replace("</modeling>", f"<!-- {name} --></modeling>"))
     _, out, told, _ = run(*sources)
     assert "60 frames, 120 atoms, 3 groups" in told[0] and len(told) == 1
-    assert {len(part) for part in dataset.split(dataset.read(out)).values()} == {20}
+    assert {len(part) for part in splitting.split(dataset.read(out)).values()} == {20}
     refused(run(text, options=("--blocks", "0")), "--blocks 0: must be 1 or more")

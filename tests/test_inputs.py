@@ -6,7 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from helpers import parameters, paths, potential, records, structures
+from defectphonons import caching, potentials, structures
+from helpers import parameters, paths, records
+from helpers.models import potential
 
 
 @pytest.mark.parametrize(
@@ -175,8 +177,10 @@ def test_a_missing_model_is_named_with_those_there_are(shipped):
 
 def test_an_empty_model_is_refused(shipped):
     shipped.write_bytes(b"")
-    with pytest.raises(ValueError, match="is empty"):
+    with pytest.raises(ValueError, match="is damaged or was exchanged"):
         potential.load("wse2-small")
+    with pytest.raises(ValueError, match="is empty"):
+        potentials.load(shipped)
 
 
 def test_a_model_with_another_checksum_is_refused(shipped):
@@ -198,7 +202,7 @@ def test_a_file_outside_is_loaded_only_if_trusted_and_only_if_whole(shipped, tmp
         with pytest.raises(ValueError, match="mine.model is truncated or damaged: copy it again"):
             potential.load(str(outside), trust_model=True)
     outside.write_bytes(shipped.read_bytes())
-    assert potential.load(str(outside)).registered  # the checksum is that of a shipped model
+    assert potential.load(str(outside)).origin == "in data/models"  # the checksum is that of a shipped model
 
 
 def test_a_file_that_holds_something_else_is_refused(tmp_path):
@@ -253,7 +257,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     records.write_json(path, {"a": 1})
     with pytest.raises(ValueError, match="JSON"):
         records.write_json(path, {"a": float("nan")})
-    with pytest.raises(KeyboardInterrupt), records.whole_file(path) as temporary:
+    with pytest.raises(KeyboardInterrupt), caching.whole_file(path) as temporary:
         temporary.write_text("half")
         raise KeyboardInterrupt
     assert json.loads(path.read_text()) == {"a": 1}
@@ -263,17 +267,17 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
 @pytest.mark.parametrize("damage", ["cut", "empty", "flipped", "without a checksum"])
 def test_what_is_cached_does_not_count_when_it_is_damaged(damage, tmp_path, capsys):
     path = tmp_path / "cells" / "0000.npz"
-    assert records.cached(path) is None
+    assert caching.cached(path) is None
     places = np.arange(300.0)
-    records.cache(path, places=places)
-    assert records.cached(path)["places"].tolist() == np.load(path)["places"].tolist() == places.tolist()
+    caching.cache(path, places=places)
+    assert caching.cached(path)["places"].tolist() == np.load(path)["places"].tolist() == places.tolist()
     assert not capsys.readouterr().err
     content = bytearray(path.read_bytes())
     if damage == "flipped":
         content[1000] ^= 1
     ends = {"cut": -100, "empty": 0, "flipped": None, "without a checksum": -32}
     path.write_bytes(content[: ends[damage]])
-    assert records.cached(path) is None
+    assert caching.cached(path) is None
     assert (
         capsys.readouterr().err
         == f"{path} does not have the checksum at its end: it is damaged, and computed again\n"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from helpers import ledger, parameters, paths, records
+from helpers import execution, ledger, parameters, paths, records
 from helpers.ledger import Condition
 
 CLAIMS = ledger.read(paths.DATA / "claims.json")
@@ -199,10 +199,10 @@ def test_a_result_that_is_not_there_is_computed(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
     run = parameters.Data()
     assert records.load(run) is None
-    first = records.obtain(run)
+    first = execution.obtain(run)
     assert first and first == records.load(run)
     written = (run.folder / "result.json").stat().st_mtime_ns
-    assert records.obtain(run) == first
+    assert execution.obtain(run) == first
     assert (run.folder / "result.json").stat().st_mtime_ns == written
 
 

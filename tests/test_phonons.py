@@ -19,17 +19,19 @@ from phonopy.harmonic.force_constants import compact_fc_to_full_fc
 from phonopy.physical_units import get_physical_units
 from scipy.spatial.transform import Rotation
 
-from helpers import (
-    dataset,
-    figures,
+from defectphonons import (
+    following,
     force_constants,
+    invariance,
     localisation,
-    paths,
-    phonons,
-    potential,
+    potentials,
     relaxation,
+    spectra,
     structures,
 )
+from helpers import figures, paths
+from helpers.data import accuracy, dataset
+from helpers.models import potential
 
 LITERATURE = json.loads((paths.DATA / "literature.json").read_text())["WSe2"]
 
@@ -87,7 +89,7 @@ def test_diatomic_chain_follows_the_analytic_dispersion(tmp_path):
     springs = SimpleNamespace(calculator=Springs(stiffness), checksum="springs")
     phonon = force_constants.by_differences(chain, 4, springs, displacement=0.01, folder=tmp_path)
     q = np.array([0.0, 0.25, 0.5])  # commensurate with four cells
-    found = phonons.spectrum(phonon, np.outer(q, [1, 0, 0]), np.full(3, 1 / 3)).frequencies[:, -2:]
+    found = spectra.spectrum(phonon, np.outer(q, [1, 0, 0]), np.full(3, 1 / 3)).frequencies[:, -2:]
     heavy, light = chain.get_masses()
     root = np.sqrt(1 - 4 * heavy * light * np.sin(np.pi * q) ** 2 / (heavy + light) ** 2)
     squared = stiffness * (1 / heavy + 1 / light) * np.stack([1 - root, 1 + root], axis=1)
@@ -101,12 +103,12 @@ def test_gamma_modes_agree_with_dft_in_the_same_cell(mace, tmp_path):
     phonon = force_constants.by_differences(
         cell, 1, mace, displacement=geometry["displacement"], folder=tmp_path
     )
-    modes = phonons.gamma_modes(phonon)
+    modes = spectra.gamma_modes(phonon)
     found = {
         irrep: modes.frequencies[members].mean()
         for members, irrep in zip(modes.sets, modes.irreps, strict=True)
     }
-    optical = {irrep: f * phonons.PER_CM for irrep, f in found.items() if f > 1}
+    optical = {irrep: f * spectra.PER_CM for irrep, f in found.items() if f > 1}
     dft = {irrep: known["dft"] for irrep, known in LITERATURE["gamma_per_cm"].items()}
     # The optical A2'' and E' come after the acoustic ones of the same name.
     assert optical == pytest.approx(dft, abs=3.0)
@@ -128,34 +130,34 @@ def test_bands_of_a_supercell_are_the_folded_bands_of_the_primitive_cell(mace, p
     force_constants.symmetrise(big)
     steps = np.arange(3) / 3
     folded = [(x, y, 0) for x in steps for y in steps]
-    expected = np.sort(phonons.spectrum(pristine, folded, np.full(9, 1 / 9)).frequencies.ravel())
-    found = phonons.spectrum(big, [(0, 0, 0)], [1.0]).frequencies[0]
+    expected = np.sort(spectra.spectrum(pristine, folded, np.full(9, 1 / 9)).frequencies.ravel())
+    found = spectra.spectrum(big, [(0, 0, 0)], [1.0]).frequencies[0]
     assert found == pytest.approx(expected, abs=1e-3)
 
 
 def test_densities_of_states_integrate_to_the_number_of_modes(pristine):
-    sampled = phonons.on_mesh(pristine, 6, {"W": [0], "Se": [1, 2]})
-    grid = phonons.frequency_grid(sampled, smearing=0.05)
-    parts = {name: phonons.density_of_states(sampled, grid, 0.05, name) for name in ("W", "Se")}
-    total = phonons.density_of_states(sampled, grid, 0.05)
+    sampled = spectra.on_mesh(pristine, 6, {"W": [0], "Se": [1, 2]})
+    grid = spectra.frequency_grid(sampled, smearing=0.05)
+    parts = {name: spectra.density_of_states(sampled, grid, 0.05, name) for name in ("W", "Se")}
+    total = spectra.density_of_states(sampled, grid, 0.05)
     integrals = [np.trapezoid(dos, grid) for dos in (total, parts["W"], parts["Se"])]
     assert integrals == pytest.approx([9, 3, 6], abs=1e-3)
     assert parts["W"] + parts["Se"] == pytest.approx(total, abs=1e-9)
 
 
 def test_a_density_of_states_is_a_sum_of_gaussians():
-    found = phonons.Spectrum(np.zeros((2, 3)), np.array([0.25, 0.75]), np.array([[1.0, 2.0], [3.0, 5.0]]))
+    found = spectra.Spectrum(np.zeros((2, 3)), np.array([0.25, 0.75]), np.array([[1.0, 2.0], [3.0, 5.0]]))
     grid = np.linspace(0, 6, 601)
     heights = [0.25, 0.25, 0.75, 0.75]
     expected = sum(
         h * np.exp(-0.5 * ((grid - f) / 0.2) ** 2) / (0.2 * np.sqrt(2 * np.pi))
         for h, f in zip(heights, (1, 2, 3, 5), strict=True)
     )
-    assert phonons.density_of_states(found, grid, 0.2) == pytest.approx(expected, abs=0.01)
+    assert spectra.density_of_states(found, grid, 0.2) == pytest.approx(expected, abs=0.01)
 
 
 def test_shares_of_all_atoms_add_up_to_one(pristine):
-    found = phonons.bands(pristine, {"all": [0, 1, 2], "W": [0], "Se": [1, 2]}, points=12)
+    found = spectra.bands(pristine, {"all": [0, 1, 2], "W": [0], "Se": [1, 2]}, points=12)
     assert found.shares["all"] == pytest.approx(1.0)
     assert found.shares["W"] + found.shares["Se"] == pytest.approx(1.0)
     assert [label for _, label in found.ticks] == ["Γ", "M", "K", "Γ"]
@@ -166,13 +168,13 @@ def test_forces_turn_with_the_cell(mace, primitive):
     rng = np.random.default_rng(0)
     atoms = structures.vacancy(structures.supercell(primitive, 3), "V_Se").atoms
     atoms.rattle(0.05, rng=rng)
-    before = potential.evaluate(mace, atoms)
+    before = potentials.evaluate(mace, atoms)
     turn = Rotation.from_rotvec([0.3, -0.7, 1.1]).as_matrix() @ np.diag([1, 1, -1])  # and reflect
     order = rng.permutation(len(atoms))
     other = atoms[order]
     other.set_cell(atoms.cell.array @ turn.T)
     other.positions = atoms.positions[order] @ turn.T
-    after = potential.evaluate(mace, other)
+    after = potentials.evaluate(mace, other)
     assert after["energy"] == pytest.approx(before["energy"], abs=1e-9)
     assert after["forces"] == pytest.approx(before["forces"][order] @ turn.T, abs=1e-9)
     assert abs(before["forces"]).max() > 0.1
@@ -181,17 +183,17 @@ def test_forces_turn_with_the_cell(mace, primitive):
 def test_the_sheet_bends_quadratically_and_the_correction_leaves_the_optical_modes(mace, primitive, tmp_path):
     phonon = force_constants.by_differences(primitive, 6, mace, displacement=0.01, folder=tmp_path)
     force_constants.symmetrise(phonon)
-    before = phonons.gamma_modes(phonon).frequencies
-    assert phonons.rotational_residual(phonon) > 1e-3
-    phonons.make_rotationally_invariant(phonon, np.zeros(6))
-    assert phonons.rotational_residual(phonon) < 1e-9
+    before = spectra.gamma_modes(phonon).frequencies
+    assert invariance.rotational_residual(phonon) > 1e-3
+    invariance.make_rotationally_invariant(phonon, np.zeros(6))
+    assert invariance.rotational_residual(phonon) < 1e-9
     # In 9x9 the model's reach does not wrap round the cell: nothing there needs a correction.
     large = force_constants.by_differences(primitive, 9, mace, displacement=0.01, folder=tmp_path)
-    stiffness = phonons.flexural(large).quadratic
-    assert phonons.flexural(phonon).exponent == pytest.approx(2, abs=0.02)
-    assert phonons.flexural(phonon).quadratic == pytest.approx(stiffness, rel=0.01)
+    stiffness = spectra.flexural(large).quadratic
+    assert spectra.flexural(phonon).exponent == pytest.approx(2, abs=0.02)
+    assert spectra.flexural(phonon).quadratic == pytest.approx(stiffness, rel=0.01)
     assert abs(phonon.force_constants.sum(axis=1)).max() < 1e-9
-    modes = phonons.gamma_modes(phonon)
+    modes = spectra.gamma_modes(phonon)
     assert modes.frequencies == pytest.approx(before, abs=0.02)
     assert sorted(modes.irreps) == sorted(["E'", "A2''", "E''", "E'", "A1'", "A2''"])
 
@@ -202,19 +204,19 @@ def test_a_stretched_sheet_carries_waves_like_a_membrane(n, corrected, tolerance
     stretched = relaxation.relax(structures.strained(primitive, 0.01), mace, hold_symmetry=True)
     phonon = force_constants.by_differences(stretched, n, mace, displacement=0.01, folder=tmp_path)
     force_constants.symmetrise(phonon)
-    stress = potential.evaluate(mace, stretched)["stress"]
+    stress = potentials.evaluate(mace, stretched)["stress"]
     if corrected:
-        phonons.make_rotationally_invariant(phonon, stress)
+        invariance.make_rotationally_invariant(phonon, stress)
     # eV/A / (u/A^2) to (m/s)^2, then to THz^2 A^2
     speed_squared = stress[0] * stretched.cell.volume / stretched.get_masses().sum()
     expected = speed_squared * get_physical_units().DefaultToTHz ** 2
-    found = phonons.flexural(phonon, q_largest=0.05).linear
+    found = spectra.flexural(phonon, q_largest=0.05).linear
     assert found == pytest.approx(expected, rel=tolerance)
 
 
 def test_heat_capacity_tends_to_dulong_and_petit(pristine):
-    phonons.make_rotationally_invariant(pristine, np.zeros(6))
-    found = phonons.thermal(pristine, 12, np.array([0.0, 3000.0]))
+    invariance.make_rotationally_invariant(pristine, np.zeros(6))
+    found = spectra.thermal(pristine, 12, np.array([0.0, 3000.0]))
     # The acoustic modes at Gamma are three of 9 x 144.
     assert found["heat_capacity_kB"] == pytest.approx([0, 9 - 3 / 144], abs=0.01)
 
@@ -228,7 +230,7 @@ def test_degenerate_modes_share_their_weight():
     """A pair that puts one mode on the vacancy's atom and one elsewhere counts half each."""
     vectors = np.zeros((4, 3, 2))
     vectors[0, 0, 0] = vectors[3, 0, 1] = 1.0
-    gamma = phonons.GammaModes(np.array([5.0, 5.0]), vectors, [[0, 1]], ["E"])
+    gamma = spectra.GammaModes(np.array([5.0, 5.0]), vectors, [[0, 1]], ["E"])
     defect = SimpleNamespace(local=np.array([0]), neighbours=np.array([0]), across=np.array([], dtype=int))
     (mode,) = localisation.defect_modes(gamma, defect)
     assert (mode.weight, mode.participation, mode.enhancement) == pytest.approx((0.5, 0.5, 2.0))
@@ -299,11 +301,11 @@ def test_a_corrected_sheet_is_saved_as_corrected(pristine, tmp_path):
     """`phonopy-load` must not give back the force constants that break rotational invariance."""
     import phonopy
 
-    phonons.make_rotationally_invariant(pristine, np.zeros(6))
+    invariance.make_rotationally_invariant(pristine, np.zeros(6))
     plain = phonopy.load(force_constants.save(pristine, tmp_path), log_level=0)
-    assert phonons.rotational_residual(plain) > 1e-3
+    assert invariance.rotational_residual(plain) > 1e-3
     corrected = phonopy.load(force_constants.save(pristine, tmp_path, corrected=True), log_level=0)
-    assert phonons.rotational_residual(corrected) < 1e-9
+    assert invariance.rotational_residual(corrected) < 1e-9
 
 
 def test_paired_modes_are_partners_whatever_their_order(pristine):
@@ -311,26 +313,26 @@ def test_paired_modes_are_partners_whatever_their_order(pristine):
     other = copy.deepcopy(pristine)
     other.masses = other.masses * np.array([1.0, 1.2, 1.2])
     for q_point in ([0.5, 0, 0], [1 / 3, 1 / 3, 0]):
-        same = phonons.pair(pristine, pristine, q_point)
+        same = spectra.pair(pristine, pristine, q_point)
         assert same[:, 0] == pytest.approx(same[:, 1])
         assert same[:, 2] == pytest.approx(1)
-        pairs = phonons.pair(pristine, other, q_point)
+        pairs = spectra.pair(pristine, other, q_point)
         assert (pairs[:, 2] > 0.7).all()
         assert (pairs[:, 1] < pairs[:, 0] + 1e-9).all()
 
 
 def test_degenerate_sets_are_paired_by_the_spaces_they_span(pristine):
-    gamma = phonons.gamma_modes(pristine)
+    gamma = spectra.gamma_modes(pristine)
     turned = gamma.eigenvectors.copy()
     rotation = Rotation.from_euler("z", 0.7).as_matrix()[:2, :2]
     for members in gamma.sets:
         if len(members) == 2:
             turned[:, :, members] = turned[:, :, members] @ rotation
     order = np.arange(len(gamma.sets))[::-1]
-    other = phonons.GammaModes(
+    other = spectra.GammaModes(
         gamma.frequencies + 0.01, turned, [gamma.sets[i] for i in order], [gamma.irreps[i] for i in order]
     )
-    paired = phonons.pair_sets(gamma, other)
+    paired = spectra.pair_sets(gamma, other)
     assert sum(each.degeneracy for each in paired) == 9
     for each in paired:
         assert each.partner_THz - each.frequency_THz == pytest.approx(0.01, abs=1e-6)
@@ -396,7 +398,7 @@ def test_force_errors_by_label():
             forces = np.array([[shifted, 0, 0], [0, 0, 0]])
             copied.calc = SinglePointCalculator(copied, energy=0.0, forces=forces)
             into.append(copied)
-    found = dataset.force_rmse(frames, predicted, [atoms.symbols for atoms in frames])
+    found = accuracy.force_rmse(frames, predicted, [atoms.symbols for atoms in frames])
     assert found == pytest.approx({"Se": 0, "W": 1000 * np.sqrt((0.01**2 + 0.03**2) / 6)})
 
 
@@ -481,16 +483,16 @@ def chain_with_an_impurity(n: int, mass_ratio: float) -> localisation.DefectiveS
     return localisation.DefectiveSheet(atoms[:1], defect, atoms, phonon, phonon, {})
 
 
-def pattern(sheet: localisation.DefectiveSheet, index: int) -> localisation.Patterns:
+def pattern(sheet: localisation.DefectiveSheet, index: int) -> following.Patterns:
     """Of the mode at Gamma with that place among the eigenvalues."""
     matrix = sheet.phonon.run_qpoints([[0, 0, 0]], with_dynamical_matrices=True).dynamical_matrices[0]
     frequencies, vectors = np.linalg.eigh(matrix.real)
-    modes = phonons.GammaModes(frequencies, vectors.reshape(-1, 3, len(frequencies)), [[index]], ["A1"])
-    return localisation.Patterns.of(modes, [0], sheet.vacancy)
+    modes = spectra.GammaModes(frequencies, vectors.reshape(-1, 3, len(frequencies)), [[index]], ["A1"])
+    return following.Patterns.of(modes, [0], sheet.vacancy)
 
 
 def followed(small: localisation.DefectiveSheet, large: localisation.DefectiveSheet, mesh: int, index: int):
-    return localisation.continued(pattern(small, index), large, mesh, {"local": large.vacancy.local})[0]
+    return following.continued(pattern(small, index), large, mesh, {"local": large.vacancy.local})[0]
 
 
 def test_a_light_impurity_binds_a_mode_and_a_heavy_one_only_a_resonance():
@@ -501,7 +503,7 @@ def test_a_light_impurity_binds_a_mode_and_a_heavy_one_only_a_resonance():
     top = 2 * np.sqrt(5.0 / light[0].relaxed.get_masses()[0]) * get_physical_units().DefaultToTHz
     assert last.frequency_THz == pytest.approx(top / np.sqrt(1 - 0.5**2), rel=1e-6)
     assert last.width_THz < 1e-6 and first.width_THz < 0.05
-    assert localisation.character(first, last) == "localised"
+    assert following.character(first, last) == "localised"
     # Its amplitudes fall by r = (1 - e) / (1 + e) = -1/3 from neighbour to neighbour; all but the light one
     # of mass M: weights 0.5 and r^2k.
     weights = np.array([0.5] + [9.0**-k for k in range(1, 20) for _ in range(2)])
@@ -510,12 +512,12 @@ def test_a_light_impurity_binds_a_mode_and_a_heavy_one_only_a_resonance():
     heavy = [chain_with_an_impurity(n, 2.0) for n in (9, 45)]
     mode = 3 * 9 - 3  # within the band
     first, last = followed(heavy[0], heavy[0], 5, mode), followed(heavy[0], heavy[1], 1, mode)
-    assert localisation.character(first, last) == "resonance"
+    assert following.character(first, last) == "resonance"
     # A sharp mode that takes in more atoms is neither; one that is not quite sharp is a narrow resonance.
     sharp = dataclasses.replace(first, share=0.9, core=0.9)
     farther = dataclasses.replace(sharp, atoms=2 * first.atoms)
-    assert localisation.character(sharp, farther) == "undecided"
-    assert localisation.character(sharp, dataclasses.replace(sharp, core=0.7)) == "narrow resonance"
+    assert following.character(sharp, farther) == "undecided"
+    assert following.character(sharp, dataclasses.replace(sharp, core=0.7)) == "narrow resonance"
 
 
 def test_a_mode_that_mixes_with_a_state_close_by_is_still_itself():
@@ -558,8 +560,8 @@ def test_folded_frequencies_are_those_of_the_larger_cell():
         block[0, 0] = {0: 10.0, 1: -5.0, 2: -5.0}[i] * (j == 0)
     primitive.force_constants = matrices
     q_points = np.array([[0.1, 0.0, 0.0], [0.3, 0.2, 0.0]])
-    found = phonons.folded(primitive, 3, q_points)
-    expected = phonons.spectrum(three.phonon, q_points, np.ones(2) / 2).frequencies
+    found = spectra.folded(primitive, 3, q_points)
+    expected = spectra.spectrum(three.phonon, q_points, np.ones(2) / 2).frequencies
     assert np.repeat(np.sort(expected, axis=1)[:, -3:], 3, axis=1) == pytest.approx(found[:, -9:], abs=1e-6)
 
 
@@ -569,9 +571,9 @@ def test_equivalent_atoms_take_part_alike(mace, primitive, tmp_path):
     phonon = force_constants.analytic(vacancy.atoms, 1, mace, folder=tmp_path)
     force_constants.symmetrise(phonon)
     sheet = localisation.DefectiveSheet(primitive, vacancy, vacancy.atoms, phonon, phonon, {})
-    patterns = localisation.Patterns.of(phonons.gamma_modes(phonon), [20], vacancy)
+    patterns = following.Patterns.of(spectra.gamma_modes(phonon), [20], vacancy)
     single = {str(i): np.array([i]) for i in range(len(vacancy.atoms))}
-    found = localisation.continued(patterns, sheet, 3, single)[0]
+    found = following.continued(patterns, sheet, 3, single)[0]
     motion = np.array(list(found.weights.values()))
     assert motion.sum() == pytest.approx(1.0)
     assert motion == pytest.approx(motion[phonon.symmetry.get_map_atoms()], abs=1e-6)
@@ -583,7 +585,7 @@ def test_a_bound_mode_is_flat_and_a_mode_of_the_band_is_not():
     q_points = np.array([[0.0, 0.0, 0.0], [0.25, 0.0, 0.0], [0.5, 0.0, 0.0]])
     frequencies = sheet.phonon.run_qpoints(q_points).frequencies[0]
     bound, band = (
-        localisation.flatness(pattern(sheet, index), [frequencies[index]], sheet, q_points)[0]
+        following.flatness(pattern(sheet, index), [frequencies[index]], sheet, q_points)[0]
         for index in (-1, -4)
     )
     assert bound > 0.99 and band < 0.5
@@ -598,16 +600,16 @@ def test_contrast_counts_states_near_a_frequency():
 
 
 def test_dispersion_is_grimmes_and_fades_with_the_cut(mace, primitive):
-    without = potential.evaluate(mace, primitive)
+    without = potentials.evaluate(mace, primitive)
     cuts = [0.0, 5.0, 10.0, 20.0]
-    added = [potential.evaluate(potential.with_dispersion(mace, cut), primitive) for cut in cuts]
+    added = [potentials.evaluate(potentials.with_dispersion(mace, cut), primitive) for cut in cuts]
     energies = [each["energy"] - without["energy"] for each in added]
     native = DispersionModel(primitive.numbers, primitive.positions / units.Bohr, primitive.cell.array / units.Bohr,
                              primitive.pbc)  # fmt: skip
     expected = native.get_dispersion(RationalDampingParam(method="pbe"), grad=False)["energy"] * units.Hartree
     assert energies[0] == pytest.approx(expected, rel=1e-6)
     assert all(lower < upper < 0 for lower, upper in zip(energies, energies[1:], strict=False))
-    assert len({potential.with_dispersion(mace, cut).checksum for cut in cuts} | {mace.checksum}) == 5
+    assert len({potentials.with_dispersion(mace, cut).checksum for cut in cuts} | {mace.checksum}) == 5
 
 
 def test_pictures_keep_their_style_whatever_else_sets_one():
@@ -619,6 +621,6 @@ def test_pictures_keep_their_style_whatever_else_sets_one():
 
 def test_natural_isotopes_have_the_mass_variance_of_the_literature():
     """Of Si and Ge: S. Tamura, Phys. Rev. B 27, 858 (1983); with today's abundances to three digits."""
-    assert phonons.mass_variance("Si") == pytest.approx(2.01e-4, rel=0.01)
-    assert phonons.mass_variance("Ge") == pytest.approx(5.88e-4, rel=0.01)
-    assert phonons.mass_variance("Tc") == 0
+    assert spectra.mass_variance("Si") == pytest.approx(2.01e-4, rel=0.01)
+    assert spectra.mass_variance("Ge") == pytest.approx(5.88e-4, rel=0.01)
+    assert spectra.mass_variance("Tc") == 0

@@ -9,7 +9,7 @@ import crate
 import pytest
 import yaml
 
-from helpers import parameters, paths, records
+from helpers import execution, parameters, paths
 
 
 def test_the_citation_is_of_this_version():
@@ -26,7 +26,7 @@ def test_a_crate_holds_what_was_run_on_what_and_what_came_out(tmp_path, monkeypa
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
     monkeypatch.setenv("WSE2_RESULTS", str(tmp_path))
     run = parameters.Data()
-    records.obtain(run)
+    execution.obtain(run)
     crate.build({run.step: run}, tmp_path / "crate.zip")
     with zipfile.ZipFile(tmp_path / "crate.zip") as archive:
         graph = {each["@id"]: each for each in json.loads(archive.read("ro-crate-metadata.json"))["@graph"]}

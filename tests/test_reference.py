@@ -11,16 +11,18 @@ import numpy as np
 import pytest
 from ase.calculators.lj import LennardJones
 
-from helpers import dataset, paths, reference, structures
+from defectphonons import structures
+from helpers import paths
+from helpers.data import dataset, dft
 
 SHIPPED = paths.DATA / "wse2.xyz"
 
 
 def test_k_points_have_one_density():
     primitive = structures.monolayer("WSe2", 3.32, 3.36)
-    points = [reference.Settings().k_points(structures.supercell(primitive, n)) for n in (1, 2, 3, 6, 12)]
+    points = [dft.Settings().k_points(structures.supercell(primitive, n)) for n in (1, 2, 3, 6, 12)]
     assert points == [(6, 6, 1), (3, 3, 1), (2, 2, 1), (1, 1, 1), (1, 1, 1)]
-    assert reference.Settings().k_points(structures.strained(primitive, 0.04)) == (6, 6, 1)
+    assert dft.Settings().k_points(structures.strained(primitive, 0.04)) == (6, 6, 1)
 
 
 @pytest.fixture
@@ -51,23 +53,23 @@ def test_frames_are_labelled_in_order_and_what_failed_is_tried_again(frames, tmp
         (made / log.name).touch()
         return Stubborn(sigma=2.0)
 
-    monkeypatch.setattr(reference, "calculator", calculator)
+    monkeypatch.setattr(dft, "calculator", calculator)
     stubborn = True
-    failures = reference.label(tmp_path / "in.xyz", tmp_path / "out.xyz", reference.Settings(), processes=2)
+    failures = dft.label(tmp_path / "in.xyz", tmp_path / "out.xyz", dft.Settings(), processes=2)
     assert failures == ["frame 3: RuntimeError: did not converge"]
     assert len(dataset.read(tmp_path / "out.xyz")) == 3
     stubborn = False
-    assert not reference.label(tmp_path / "in.xyz", tmp_path / "out.xyz", reference.Settings())
+    assert not dft.label(tmp_path / "in.xyz", tmp_path / "out.xyz", dft.Settings())
     shutil.rmtree(tmp_path / "out.parts")
-    assert not reference.label(tmp_path / "in.xyz", tmp_path / "out.xyz", reference.Settings())
+    assert not dft.label(tmp_path / "in.xyz", tmp_path / "out.xyz", dft.Settings())
     labelled = dataset.read(tmp_path / "out.xyz")
     assert len(list(made.iterdir())) == 3  # one a cell, and one for the frame that failed
     for atoms, given in zip(labelled, frames, strict=True):
         assert atoms.get_forces() == pytest.approx(given.get_forces(), abs=1e-6)
         assert atoms.info["config_type"] == "test"
         assert json.loads(atoms.info["dft"])["cutoff_eV"] == 400
-    other = reference.Settings(density=1e-6)
-    reference.label(tmp_path / "in.xyz", tmp_path / "out.xyz", other)
+    other = dft.Settings(density=1e-6)
+    dft.label(tmp_path / "in.xyz", tmp_path / "out.xyz", other)
     assert len(list((tmp_path / "out.parts").glob("*.xyz"))) == 8  # other settings, other results
 
 
@@ -77,8 +79,8 @@ def test_a_killed_process_is_named_and_nothing_else_is_lost(frames, tmp_path, mo
             os._exit(137)
         return LennardJones(sigma=2.0)
 
-    monkeypatch.setattr(reference, "calculator", calculator)
-    failures = reference.label(tmp_path / "in.xyz", tmp_path / "out.xyz", reference.Settings())
+    monkeypatch.setattr(dft, "calculator", calculator)
+    failures = dft.label(tmp_path / "in.xyz", tmp_path / "out.xyz", dft.Settings())
     assert failures == ["frame 3: its process was killed", "frame 4: its process was killed"]
     assert len(dataset.read(tmp_path / "out.xyz")) == 2
 
@@ -87,16 +89,16 @@ def test_when_all_fail_nothing_is_written(frames, tmp_path, monkeypatch):
     def calculator(atoms, settings, log):
         raise RuntimeError("no setups")
 
-    monkeypatch.setattr(reference, "calculator", calculator)
+    monkeypatch.setattr(dft, "calculator", calculator)
     for _ in range(2):
-        assert len(reference.label(tmp_path / "in.xyz", tmp_path / "out.xyz", reference.Settings())) == 4
+        assert len(dft.label(tmp_path / "in.xyz", tmp_path / "out.xyz", dft.Settings())) == 4
         assert not (tmp_path / "out.xyz").exists()
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gpaw") is not None, reason="GPAW is installed")
 def test_without_gpaw_one_line_says_how_to_get_it(tmp_path):
     refused = subprocess.run(
-        [sys.executable, "-m", "helpers.reference", "label", SHIPPED, tmp_path / "out.xyz"],
+        [sys.executable, "-m", "helpers.data.dft", "label", SHIPPED, tmp_path / "out.xyz"],
         capture_output=True,
         text=True,
     )
@@ -109,7 +111,7 @@ def test_without_gpaw_one_line_says_how_to_get_it(tmp_path):
 def test_a_shipped_frame_comes_out_the_same(tmp_path):
     shipped = next(atoms for atoms in dataset.read(SHIPPED) if dataset.kind(atoms) == "pristine_1x1")
     dataset.write(tmp_path / "in.xyz", [shipped])
-    assert not reference.label(tmp_path / "in.xyz", tmp_path / "out.xyz", reference.Settings())
+    assert not dft.label(tmp_path / "in.xyz", tmp_path / "out.xyz", dft.Settings())
     (again,) = dataset.read(tmp_path / "out.xyz")
     assert dataset.energy(again) == pytest.approx(dataset.energy(shipped), abs=0.001 * len(shipped))
     assert again.get_forces() == pytest.approx(shipped.get_forces(), abs=0.002)

@@ -16,7 +16,7 @@ import publish
 import pytest
 from playwright.sync_api import Browser, Page
 
-from helpers import parameters, paths, records
+from helpers import execution, parameters, paths
 
 RUN = parameters.Defect(supercell=3, mesh=6)  # as in tests/test_jupyterlab.py
 MADE_UP = {
@@ -56,7 +56,7 @@ def made_up(step: str) -> dict[str, Any]:
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its folder: of the committed notebooks and figures, and of a small run of 05."""
     folder = tmp_path_factory.mktemp("results")
-    records.obtain(RUN)  # where no browser has run it
+    execution.obtain(RUN)  # where no browser has run it
     runs = {step: folder / step / "tag" for step in parameters.default_runs()}
     for step, run in runs.items():
         run.mkdir(parents=True)

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from helpers import potential, selection, structures
+from defectphonons import structures
+from helpers.data import selection
+from helpers.models import potential
 
 
 def test_the_most_unlike_come_first_and_their_likes_not_again():

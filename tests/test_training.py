@@ -18,7 +18,10 @@ import pytest
 import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from helpers import committee, dataset, parameters, paths, potential, records, shipping, training
+from defectphonons import caching
+from helpers import parameters, paths, records
+from helpers.data import accuracy, dataset, splitting
+from helpers.models import committee, potential, shipping, training
 
 # Section 3.4 of the thesis as printed.
 LISTING = """--name="MACE_model" --train_file="output.xyz" --valid_fraction=0.10
@@ -64,7 +67,7 @@ def tiny(place: Path, **changes) -> parameters.Training:
 
 def errors(model: Path, frames: list) -> dict:
     found = potential.load(str(model), trust_model=True)
-    return dataset.errors(frames, dataset.predict(frames, found.calculator))
+    return accuracy.errors(frames, accuracy.predict(frames, found.calculator))
 
 
 def log_of(run: parameters.Training) -> Path:
@@ -95,7 +98,7 @@ def held_run(run: parameters.Training, parts: dict) -> None:
 def killed(place, few):
     """A run whose process was killed in stage one, and whose newest checkpoint was then cut short."""
     run = tiny(place)
-    process = multiprocessing.get_context("fork").Process(target=held_run, args=(run, dataset.split(few)))
+    process = multiprocessing.get_context("fork").Process(target=held_run, args=(run, splitting.split(few)))
     process.start()
     while not (run.folder / "held").exists():
         assert process.is_alive(), (run.folder / "output.txt").read_text()
@@ -120,7 +123,7 @@ def resumed(killed, few):
     """The killed run, brought to its end; (run, epoch it had to go on from, its log before, model)."""
     before = log_of(killed).read_text()
     epoch = training.checkpoints(killed.folder)[-2][0]
-    return killed, epoch, before, training.run(killed, dataset.split(few))
+    return killed, epoch, before, training.run(killed, splitting.split(few))
 
 
 def parsed(text: str) -> dict:
@@ -140,7 +143,7 @@ def test_the_thesis_profile_has_the_thesis_flags():
 @pytest.mark.parametrize(("name", "profile"), [("wse2-small", "small"), ("wse2-thesis", "thesis-tuned")])
 def test_the_profiles_trained_the_shipped_models(frames, name, profile):
     shipped = json.loads((paths.MODELS / f"{name}.json").read_text())
-    ours = training.describe(parameters.Training(profile=profile), dataset.split(frames))
+    ours = training.describe(parameters.Training(profile=profile), splitting.split(frames))
     stages = [
         *reversed(shipped.get("start", [])),
         shipped,
@@ -156,7 +159,7 @@ def test_the_profiles_trained_the_shipped_models(frames, name, profile):
     for atoms in frames[:166]:
         ends.append(ends[-1] + len(atoms) + 2)
     assert stages[0]["data"]["sha256"] == hashlib.sha256("".join(lines[: ends[-1]]).encode()).hexdigest()
-    sides = dataset.split(frames[:166])
+    sides = splitting.split(frames[:166])
     assert stages[0]["split"] == {
         side: sorted({dataset.group(atoms) for atoms in part}) for side, part in sides.items()
     }
@@ -235,17 +238,17 @@ def test_a_killed_run_goes_on_from_its_last_whole_checkpoint(resumed):
 def test_a_finished_run_starts_nothing(resumed, few, monkeypatch):
     run, _, _, model = resumed
     monkeypatch.setattr(subprocess, "Popen", None)
-    assert training.run(run, dataset.split(few)) == model
+    assert training.run(run, splitting.split(few)) == model
     online = tiny(model.parents[3], wandb_mode="online")
-    assert training.run(online, dataset.split(few)) == model
+    assert training.run(online, splitting.split(few)) == model
 
 
 def test_a_damaged_model_is_written_again_from_its_checkpoints(resumed, few):
     run, _, _, model = resumed
     whole, curve = model.read_bytes(), training.read_log(log_of(run))["epoch"].tolist()
     model.write_bytes(whole[:-1000])
-    assert training.run(run, dataset.split(few)) == model
-    assert records.is_whole(model)
+    assert training.run(run, splitting.split(few)) == model
+    assert caching.is_whole(model)
     assert training.read_log(log_of(run))["epoch"].tolist() == curve
 
 
@@ -308,7 +311,7 @@ def places(model: Path) -> list[str]:
 
 
 def test_the_energy_trained_on_is_the_one_the_forces_derive_from(place, few):
-    parts = dataset.split(few)
+    parts = splitting.split(few)
     before = [atoms.calc.results["energy"] for atoms in parts["train"]]
     smeared = {side: [atoms.copy() for atoms in part] for side, part in parts.items()}
     for side, part in smeared.items():
@@ -319,7 +322,7 @@ def test_the_energy_trained_on_is_the_one_the_forces_derive_from(place, few):
     training.prepare(run, smeared)
     written = ase.io.read(run.folder / "train.xyz", ":")  # as mace_run_train reads it
     assert [atoms.get_potential_energy() for atoms in written] == pytest.approx([e - 0.03 for e in before])
-    E0s, rank = dataset.reference_energies(smeared["train"])
+    E0s, rank = accuracy.reference_energies(smeared["train"])
     assert rank == 1 and E0s[34] * 2 + E0s[74] == pytest.approx(np.mean(before) - 0.03)
     training.prepare(tiny(place, seed=10), parts)
     dataset.write(place / "plain.xyz", parts["train"])
@@ -328,7 +331,7 @@ def test_the_energy_trained_on_is_the_one_the_forces_derive_from(place, few):
 
 def test_other_data_sets_the_run_aside_and_its_own_brings_it_back(place, frames):
     run = parameters.Training(seed=7)
-    parts = dataset.split(frames)
+    parts = splitting.split(frames)
     fewer = {**parts, "train": parts["train"][1:]}
     training.prepare(run, parts)
     (run.folder / "checkpoints").mkdir()
@@ -358,7 +361,7 @@ def test_other_data_sets_the_run_aside_and_its_own_brings_it_back(place, frames)
 
 @pytest.mark.parametrize("damage", [b"", b'{"settings": ', b"\xff\xfe"])
 def test_a_training_that_is_not_described_any_more_is_set_aside(damage, place, few, capsys, request):
-    run, parts = tiny(place, seed=20 + len(damage)), dataset.split(few)
+    run, parts = tiny(place, seed=20 + len(damage)), splitting.split(few)
     training.prepare(run, parts)
     (run.folder / "old.model").touch()
     (run.folder / training.MARKER).write_bytes(damage)
@@ -375,7 +378,7 @@ def test_a_training_that_is_not_described_any_more_is_set_aside(damage, place, f
 
 def test_what_cannot_be_trained_is_refused(place, few, monkeypatch):
     run = tiny(place, seed=8)
-    parts = dataset.split(few)
+    parts = splitting.split(few)
     with pytest.raises(ValueError, match="2 training frames are fewer than a batch of profile 'smoke'"):
         training.prepare(run, {**parts, "train": parts["train"][:2]})
     mute = [atoms.copy() for atoms in parts["validation"]]
@@ -385,12 +388,12 @@ def test_what_cannot_be_trained_is_refused(place, few, monkeypatch):
         training.prepare(run, {**parts, "validation": mute})
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="finds no GPU"):
-        training.run(tiny(place, device="cuda", seed=8), dataset.split(few))
+        training.run(tiny(place, device="cuda", seed=8), splitting.split(few))
     monkeypatch.setattr(training, "PROGRAM", "raise SystemExit('out of ink')")
     with pytest.raises(RuntimeError, match="exit code 1.*\n.*out of ink"):
-        training.run(run, dataset.split(few))
+        training.run(run, splitting.split(few))
     with training.only_one(run.folder), pytest.raises(RuntimeError, match="already running"):
-        training.run(run, dataset.split(few))
+        training.run(run, splitting.split(few))
 
 
 def test_the_shipped_model_is_what_its_record_says(frames):
@@ -398,7 +401,7 @@ def test_the_shipped_model_is_what_its_record_says(frames):
     described = json.loads(model.with_suffix(".json").read_text())
     assert described["sha256"] == records.sha256(model)
     assert described["data"]["sha256"] == records.sha256(paths.data_file("wse2.xyz"))
-    recomputed = errors(model, dataset.split(frames)["test"])
+    recomputed = errors(model, splitting.split(frames)["test"])
     assert recomputed.keys() == described["errors"]["test"].keys()
     for kind, row in recomputed.items():
         assert row == pytest.approx(described["errors"]["test"][kind], rel=1e-4)
@@ -417,7 +420,7 @@ def test_flags_over_the_profile(place, few):
     assert "--amsgrad" in without_ema and not [
         each for each in without_ema if each in ("--ema", "--ema=False")
     ]
-    described = training.describe(run, dataset.split(few))
+    described = training.describe(run, splitting.split(few))
     assert described["settings"]["loss"] == "universal"
     assert described["E0s"] == {"rule": "as told by flags"}
     for wrong, message in (
@@ -435,7 +438,7 @@ def test_flags_over_the_profile(place, few):
         ({"error_table": "TotalMAE"}, "'error_table' is set by the run itself"),
     ):
         with pytest.raises(ValueError, match=message):
-            training.run(tiny(place, flags=wrong), dataset.split(few))
+            training.run(tiny(place, flags=wrong), splitting.split(few))
 
 
 def test_fine_tuning_starts_from_what_the_model_knows(resumed, place, few, monkeypatch):
@@ -452,8 +455,8 @@ def test_fine_tuning_starts_from_what_the_model_knows(resumed, place, few, monke
     tuned = tiny(place, foundation_model=str(shifted), trust_model=True, fold=1)
     assert "_from=shifted" in tuned.tag
     with pytest.raises(ValueError, match="trust_model = True"):
-        training.run(tuned.model_copy(update={"trust_model": False}), dataset.split(few))
-    found = training.run(tuned, dataset.split(few, tuned.fold))
+        training.run(tuned.model_copy(update={"trust_model": False}), splitting.split(few))
+    found = training.run(tuned, splitting.split(few, tuned.fold))
     validation = dataset.read(tuned.folder / "validation.xyz")
     before, after = (errors(each, validation)["total"] for each in (model, found))
     assert after["rmse_energy_meV_per_atom"] < 100  # and not the 3 eV
@@ -466,4 +469,4 @@ def test_fine_tuning_starts_from_what_the_model_knows(resumed, place, few, monke
         atoms.symbols[1] = "O"
         atoms.calc = SinglePointCalculator(atoms, **labelled.calc.results)
     with pytest.raises(ValueError, match="but not O"):
-        training.prepare(tuned, dataset.split(oxide))
+        training.prepare(tuned, splitting.split(oxide))

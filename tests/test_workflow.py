@@ -175,7 +175,7 @@ def test_what_no_longer_follows_is_named(tmp_path):
         "notebooks/01_data.ipynb", "figures/parity", "figures/stray.png", "README.md, States, defective minus pristine"
     ]  # fmt: skip
     before = stale()
-    append("src/helpers/tmatrix.py", "# a remark\n")
+    append("src/defectphonons/tmatrix.py", "# a remark\n")
     assert stale() == before
 
     def replace(name: str, old: str, new: str) -> None:
@@ -183,7 +183,7 @@ def test_what_no_longer_follows_is_named(tmp_path):
         assert old in text
         (tmp_path / name).write_text(text.replace(old, new))
 
-    replace("src/helpers/tmatrix.py", "> 1e-12", "> 1e-13")
+    replace("src/defectphonons/tmatrix.py", "> 1e-12", "> 1e-13")
     assert "notebooks/08_dilute_limit.ipynb: parameters, inputs or what is computed have changed" in stale()
     assert "figures/dilute_modes: parameters, inputs or what is computed have changed" in stale()
     assert not [line for line in stale() if "07_comparison" in line]

@@ -6,11 +6,13 @@
 import sys
 from pathlib import Path
 
-from helpers import localisation, parameters, potential, records
+from defectphonons import caching
+from helpers import defects, parameters
+from helpers.models import potential
 
 run = parameters.Comparison()
 mace = potential.load(run.model)
 for n in run.supercells[1:]:
-    localisation.defective_sheet(run.cell(n), mace)
-with records.whole_file(Path(sys.argv[1])) as temporary:
+    defects.defective_sheet(run.cell(n), mace)
+with caching.whole_file(Path(sys.argv[1])) as temporary:
     temporary.write_text(run.key)

@@ -12,6 +12,7 @@ import publish
 from rocrate.model import ContextEntity
 from rocrate.rocrate import ROCrate
 
+from defectphonons import caching
 from helpers import parameters, paths, records
 
 
@@ -34,7 +35,7 @@ def build(runs: dict[str, parameters.Run], target: Path) -> None:
     crate.add_workflow(paths.ROOT / "Snakefile", "Snakefile", main=True, lang="snakemake")
     code = ["README.md", "LICENSE", "CITATION.cff", "Makefile", "pyproject.toml", "requirements.lock"]
     code += ["data/README.md", "data/models/README.md"]
-    for pattern in ("src/helpers/*.py", "workflow/*.py", "workflow/*.sh", "params/*.yaml"):
+    for pattern in ("src/**/*.py", "workflow/*.py", "workflow/*.sh", "params/*.yaml"):
         code += [str(path.relative_to(paths.ROOT)) for path in sorted(paths.ROOT.glob(pattern))]
     for name in code:
         add_file(crate, paths.ROOT / name, name)
@@ -71,7 +72,7 @@ def build(runs: dict[str, parameters.Run], target: Path) -> None:
                 "description": f"key {record['key']}, revision {record['revision']}, " + ", ".join(f"{package} {version}" for package, version in record["versions"].items()),
             },
         )  # fmt: skip
-    with records.whole_file(target) as temporary:
+    with caching.whole_file(target) as temporary:
         crate.write_zip(temporary)
 
 

@@ -25,11 +25,13 @@ from ase.optimize import BFGS
 from ase.units import _amu, _e
 from tqdm import tqdm
 
-from helpers import figures, paths, phonons, records, reference, structures
+from defectphonons import spectra, structures
+from helpers import figures, paths, records
+from helpers.data import dft
 
 FOLDER = paths.DATA / "error_budget"
 STEP = 0.02  # A, of the displaced atoms
-SETTINGS = reference.Settings(density=1e-6)
+SETTINGS = dft.Settings(density=1e-6)
 OURS = ("height", "setups_of", "box")  # no keywords of GPAW
 
 OWN, SPIN_ORBIT = "settings of the data", "LDA, spin-orbit"
@@ -80,7 +82,7 @@ def calculator(atoms: Atoms, changes: dict[str, Any], log: Path) -> Any:
             setup.setupname = changes["xc"]  # GPAW refuses those of another functional
     if isinstance(changes.get("magmoms"), float):
         changes["magmoms"] = [changes["magmoms"]] * len(atoms)
-    return reference.calculator(atoms, SETTINGS, log, **{"symmetry": {}} | changes)
+    return dft.calculator(atoms, SETTINGS, log, **{"symmetry": {}} | changes)
 
 
 def with_height(atoms: Atoms, changes: dict[str, Any]) -> Atoms:
@@ -114,7 +116,7 @@ def modes(sheet: Atoms, changes: dict[str, Any], log: Path) -> dict[str, float]:
             forces.append(moved.get_forces())
         stiffness = ((forces[0] - forces[1]) * pattern).sum() / (2 * STEP)  # eV/A^2
         square = stiffness / (masses[:, None] * pattern**2).sum() * _e * 1e20 / _amu
-        found[irrep] = float(np.sign(square) * np.sqrt(abs(square)) / (2e12 * np.pi) * phonons.PER_CM)
+        found[irrep] = float(np.sign(square) * np.sqrt(abs(square)) / (2e12 * np.pi) * spectra.PER_CM)
     return found
 
 
@@ -256,7 +258,7 @@ def main() -> None:
     given = parser.parse_args()
     missing = [each for each in EVERY if not part(*each).exists()]
     if missing and importlib.util.find_spec("gpaw") is None:
-        parser.error(reference.INSTALL)
+        parser.error(dft.INSTALL)
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(given.processes, context) as pool:
         running = {pool.submit(compute, *each): each for each in missing}

@@ -15,11 +15,11 @@ from ase.neighborlist import neighbor_list
 from phonopy import Phonopy
 from plotly.subplots import make_subplots
 
-from helpers import force_constants, localisation, phonons, structures
+from defectphonons import force_constants, localisation, spectra, structures
+from defectphonons.localisation import Mode
+from defectphonons.spectra import PER_CM, Bands
+from defectphonons.structures import Defect
 from helpers.figures import ORANGE, SKY, VERMILION
-from helpers.localisation import Mode
-from helpers.phonons import PER_CM, Bands
-from helpers.structures import Defect
 
 AMPLITUDE = 0.6  # A, of the atom that moves most
 STEPS = 32  # pictures of one period
@@ -79,7 +79,7 @@ class Vacancy:
         Where there is none, the one mode with the largest weight. The displacements are those of a member
         of each degenerate set, real, and for one quantum of zero-point motion, root mean square.
         """
-        gamma = phonons.gamma_modes(self.phonon)
+        gamma = spectra.gamma_modes(self.phonon)
         modes = localisation.defect_modes(gamma, self.defect)
         order = sorted(range(len(modes)), key=lambda i: -modes[i].weight)
         candidates = localisation.localised(modes)

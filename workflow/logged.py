@@ -9,16 +9,16 @@ import sys
 import time
 from pathlib import Path
 
-from helpers import execution
+from defectphonons import parallel
 
 log, label, *command = sys.argv[1:]
-execution.end_with_parent()
+parallel.end_with_parent()
 interrupted = []
 signal.signal(signal.SIGINT, lambda *_: interrupted.append(True))  # COMMAND gets it too, and ends in order
 started = time.monotonic()
 with open(log, "w") as file:
     status = subprocess.run(
-        command, stdout=file, stderr=subprocess.STDOUT, preexec_fn=execution.end_with_parent
+        command, stdout=file, stderr=subprocess.STDOUT, preexec_fn=parallel.end_with_parent
     ).returncode
 seconds = round(time.monotonic() - started)
 if status == 0:

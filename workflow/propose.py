@@ -15,7 +15,10 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from helpers import dataset, paths, potential, relaxation, selection, structures
+from defectphonons import relaxation, structures
+from helpers import paths
+from helpers.data import dataset, selection
+from helpers.models import potential
 
 STRAINS = ((0, 0), (0.02, 0.02), (-0.02, -0.02), (0.04, 0.04), (0.03, 0), (0, 0.03), (0.04, -0.01))
 RATTLES = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06)  # A

@@ -14,7 +14,8 @@ from typing import Any
 
 import nbformat
 
-from helpers import fingerprint, ledger, parameters, paths, records
+from defectphonons import caching
+from helpers import execution, fingerprint, ledger, parameters, paths, records
 
 # STEP/PICTURE of the default run -> its name in figures/
 FIGURES = {
@@ -247,7 +248,7 @@ def publish_figure(run: parameters.Run, picture: str, name: str) -> None:
     checksums = {}
     for suffix in (".png", ".pdf"):
         source = run.folder / f"{picture}{suffix}"
-        with records.whole_file(paths.FIGURES / f"{name}{suffix}") as temporary:
+        with caching.whole_file(paths.FIGURES / f"{name}{suffix}") as temporary:
             shutil.copyfile(source, temporary)
         checksums[f"{name}{suffix}"] = records.sha256(source)
     origin = {key: value for key, value in result(run).items() if key not in ("schema", "results")}
@@ -299,7 +300,7 @@ def publish_numbers(runs: dict[str, parameters.Run]) -> None:
     found = numbers(*({step: result(run) for step, run in each.items()} for each in (runs, several)))
     rows = [f"| {label} | {value} | {step} |" for label, (value, step) in found.items()]
     text = "\n".join(["| quantity | value | notebook |", "|---|---|---|", *rows]) + "\n"
-    with records.whole_file(README) as temporary:
+    with caching.whole_file(README) as temporary:
         temporary.write_text(README.read_text().replace(in_readme(), text))
     notebooks = {
         step: {
@@ -328,15 +329,15 @@ def main() -> None:
         # What is published names a revision that exists.
         if step in stale and str(result(run)["revision"]).endswith("-dirty"):
             print(f"notebooks/{step}.ipynb, once more: it was run before its code was committed", flush=True)
-            records.execute(run, {})
+            execution.execute(run.step, run.folder / "notebook.ipynb", {})
     for step, run in several.items():
         if records.load(run) is None or since(published["committee"].get(step, {}), run, "committee"):
             print(f"figures/{COMMITTEE[step]}", flush=True)
-            records.execute(run, {"committee": True})
+            execution.execute(run.step, run.folder / "notebook.ipynb", {"committee": True})
     for step in stale:
         print(f"notebooks/{step}.ipynb", flush=True)
         notebook = with_outputs(step, runs[step].folder / "notebook.ipynb")
-        with records.whole_file(paths.NOTEBOOKS / f"{step}.ipynb") as temporary:
+        with caching.whole_file(paths.NOTEBOOKS / f"{step}.ipynb") as temporary:
             nbformat.write(notebook, temporary)
     for run, picture, name in pictures():
         if stale_figure(run, picture, name):

@@ -24,7 +24,8 @@ from nbconvert.filters import markdown2html
 from publish import FIGURES, judged, numbers, with_outputs
 from pygments.formatters import HtmlFormatter
 
-from helpers import ledger, paths, phonons, records
+from defectphonons import caching, spectra
+from helpers import ledger, paths
 
 STYLE = """
   body { font: 1rem/1.55 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 62rem; margin: 0 auto;
@@ -94,7 +95,7 @@ def page(title: str, body: str, head: str = "") -> str:
 
 def write(path: Path, text: str) -> None:
     """Write a file, whole or not at all."""
-    with records.whole_file(path) as temporary:
+    with caching.whole_file(path) as temporary:
         temporary.write_text(text)
 
 
@@ -223,7 +224,7 @@ def vacancy_page(folder: Path, characters: dict[str, str]) -> str:
     n = json.loads((folder / "result.json").read_text())["parameters"]["supercell"]
     rows = [
         [
-            mode.irrep, f"{mode.frequency_THz:.2f}", f"{mode.frequency_THz * phonons.PER_CM:.0f}",
+            mode.irrep, f"{mode.frequency_THz:.2f}", f"{mode.frequency_THz * spectra.PER_CM:.0f}",
             f"{mode.weight:.0%}", f"{mode.participation * size:.0f}",
             f"{interactive.exaggeration(motion):.0f} ×", characters.get(interactive.name(mode), "not followed"),
         ]
@@ -240,12 +241,12 @@ def vacancy_page(folder: Path, characters: dict[str, str]) -> str:
     ]
     moving = interactive.animation(vacancy, modes)
     groups = {"local": vacancy.defect.local}
-    bands = interactive.bands(phonons.bands(vacancy.phonon, groups), "local")
+    bands = interactive.bands(spectra.bands(vacancy.phonon, groups), "local")
     first = modes[0][0]
     body = f"""<h1>The vacancy, moving</h1>
 <p>Modes at Γ of a {n} × {n} cell without one selenium atom, {size} atoms, by the trained force field
 (<a href="05_defect.html">05_defect</a>). Shown first is the one with the largest weight at the vacancy:
-{first.irrep} at {first.frequency_THz:.2f} THz ({first.frequency_THz * phonons.PER_CM:.0f} cm⁻¹).
+{first.irrep} at {first.frequency_THz:.2f} THz ({first.frequency_THz * spectra.PER_CM:.0f} cm⁻¹).
 The menu has the other candidates for localised modes.</p>
 <noscript><p>The figures of this page need JavaScript; <a href="figures.html">pictures</a> do not.</p></noscript>
 <figure><div class="moving" role="group" aria-label="The atoms round the vacancy swing in one mode, from above and from
@@ -353,7 +354,7 @@ def main(index: Path, executed: list[Path]) -> None:
         write(folder / f"{step}.html", notebook_page(step, notebook))
     for key, name in FIGURES.items():
         step, file = key.split("/")
-        with records.whole_file(folder / "pictures" / f"{name}.png") as temporary:
+        with caching.whole_file(folder / "pictures" / f"{name}.png") as temporary:
             shutil.copyfile(folders[step] / f"{file}.png", temporary)
     characters = {mode["name"]: mode["character"] for mode in results["08_dilute_limit"]["results"]["modes"]}
     write(folder / "plotly.min.js", plotly.offline.get_plotlyjs())

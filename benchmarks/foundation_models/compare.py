@@ -20,18 +20,10 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from tqdm import tqdm
 
-from helpers import (
-    dataset,
-    evaluation,
-    force_constants,
-    parameters,
-    paths,
-    phonons,
-    potential,
-    records,
-    relaxation,
-    structures,
-)
+from defectphonons import force_constants, potentials, relaxation, spectra, structures
+from helpers import parameters, paths, records
+from helpers.data import accuracy, dataset, splitting
+from helpers.models import evaluation, potential
 
 HERE = Path(__file__).parent
 MODELS = ("SevenNet-0", "SevenNet-l3i5", "CHGNet")
@@ -62,13 +54,13 @@ def our_own(name: str, frames: list[Atoms], sheet: Atoms) -> dict:
     for number in range(6):
         large.rattle(1e-4, seed=number)
         started = time.perf_counter()
-        potential.evaluate(mace, large)
+        potentials.evaluate(mace, large)
         seconds.append(time.perf_counter() - started)
     return {
         "lattice_constant_A": float(relaxed.cell.lengths()[0]),
         "thickness_A": relaxation.thickness(relaxed),
         "seconds_3x3": float(np.median(seconds[1:])),
-        "frames": [potential.evaluate(mace, atoms) for atoms in frames],
+        "frames": [potentials.evaluate(mace, atoms) for atoms in frames],
     }
 
 
@@ -82,10 +74,10 @@ def judge(found: dict, test: list[Atoms], shapes: dict[str, int]) -> dict:
     """Errors of forces, phonons and lattice constant of what a model found for `test` and then for displaced cells."""
     predicted = [with_labels(atoms, each) for atoms, each in zip(test, found["frames"], strict=False)]
     # Energies of another code differ by a constant for each element.
-    E0s, _ = dataset.reference_energies(test, predicted)
+    E0s, _ = accuracy.reference_energies(test, predicted)
     for atoms in predicted:
         atoms.calc.results["energy"] += sum(E0s[number] for number in atoms.numbers)
-    row: dict[str, Any] = {"errors": dataset.errors(test, predicted)}
+    row: dict[str, Any] = {"errors": accuracy.errors(test, predicted)}
     start, per_cm = len(test), {}
     for name, count in shapes.items():
         dft, ours = evaluation.reference(name), evaluation.reference(name)
@@ -97,7 +89,7 @@ def judge(found: dict, test: list[Atoms], shapes: dict[str, int]) -> dict:
         evaluation.symmetrised(dft, ours)
         for label in [label for label, (cell, _) in evaluation.SHEET.items() if cell == name]:
             pairs = evaluation.sheet_pairs(dft, ours, label)
-            per_cm[label] = float(abs(pairs[:, 1] - pairs[:, 0]).mean() * phonons.PER_CM)
+            per_cm[label] = float(abs(pairs[:, 1] - pairs[:, 0]).mean() * spectra.PER_CM)
             if label == "Γ":
                 row["over_dft_at_gamma"] = float(np.mean(pairs[:, 1] / pairs[:, 0]))
         if name == "vacancy_3x3":
@@ -111,7 +103,7 @@ def main() -> None:
     parser.add_argument("environment", type=Path, metavar="ENV", help="with the packages of requirements.txt")
     python = parser.parse_args().environment.absolute() / "bin" / "python"
     data = parameters.Evaluation.model_fields["data"].default
-    test = dataset.split(dataset.read(paths.data_file(data)))["test"]
+    test = splitting.split(dataset.read(paths.data_file(data)))["test"]
     _, start = evaluation.dft_sheet()
     frames, shapes = list(test), {}
     for name in REFERENCES:

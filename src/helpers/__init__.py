@@ -1,19 +1,11 @@
-"""Helpers behind the notebooks, one idea a module; each may import those above it in this list.
-
-paths, fingerprint, execution, structures, records, parameters, dataset, reference, potential, relaxation, hessian, layers,
-force_constants, phonons, evaluation, training, localisation, ledger, figures.
-"""
+"""What the notebooks share: parameters, records, data, models, figures. The physics is in `defectphonons`."""
 
 import importlib.metadata
 import json
-import os
 import sys
 import types
 
-# One thread a process: the cells here are small, and threads that wait for each other make
-# MACE and LAPACK several times slower. Set the variables yourself to override.
-for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_variable, "1")
+import defectphonons  # noqa: F401  sets one thread a process, before NumPy is imported
 
 # nglview 4.0.1 asks JupyterLab for version 4.0 of its widget, but installs one that calls itself 3.1.5, and
 # nothing is drawn; the release before it refuses NumPy 2.3. So it is told here which version is installed.

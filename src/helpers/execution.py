@@ -5,24 +5,19 @@
 is how `make` and sweeps do it.
 """
 
-import ctypes
 import sys
 from pathlib import Path
 from typing import Any
 
+from helpers import parameters, paths, records
+
 # Not of a kernel's name: JUPYTER_PATH, which modules of clusters set, may put another of that name before ours.
 KERNEL = """
-from helpers.execution import end_with_parent
+from defectphonons.parallel import end_with_parent
 end_with_parent()
 from ipykernel.kernelapp import launch_new_instance
 launch_new_instance()
 """
-
-
-def end_with_parent() -> None:
-    """Have this process killed when the one that started it ends, however it ends; on Linux alone."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
 
 
 def execute(step: str, target: Path, given: dict[str, Any]) -> None:
@@ -30,11 +25,9 @@ def execute(step: str, target: Path, given: dict[str, Any]) -> None:
 
     Raises ValueError for wrong parameters, before anything is started, and PapermillExecutionError if a cell fails.
     """
-    from helpers import parameters, paths
-
     type(parameters.default_runs()[step]).of(given)
 
-    import papermill  # here and below, for it takes a second and most who need this module do not need it
+    import papermill  # here, for it takes a second and most who need this module do not need it
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
 
@@ -48,6 +41,16 @@ def execute(step: str, target: Path, given: dict[str, Any]) -> None:
         paths.NOTEBOOKS / f"{step}.ipynb", target, parameters=given,
         kernel_name="python3", kernel_manager_class=OwnKernel, progress_bar=False,
     )  # fmt: skip
+
+
+def obtain(run: Any) -> dict[str, Any]:
+    """`results` of the run; where there are none that are valid, its notebook is executed first."""
+    if records.load(run) is None:
+        execute(run.step, run.folder / "notebook.ipynb", run.model_dump())
+    found = records.load(run)
+    if found is None:
+        raise RuntimeError(f"{run.step} was run, but code or data changed meanwhile: run again")
+    return found
 
 
 def main() -> None:

@@ -15,11 +15,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 
-from helpers import dataset, records
-from helpers.localisation import ENHANCEMENT, Continued, Decay, Mode
+from defectphonons import caching
+from defectphonons.following import Continued
+from defectphonons.localisation import ENHANCEMENT, Decay, Mode
+from defectphonons.spectra import PER_CM, Bands, Flexural, PairedSet
+from defectphonons.structures import Defect
+from helpers.data import dataset
 from helpers.parameters import Run
-from helpers.phonons import PER_CM, Bands, Flexural, PairedSet
-from helpers.structures import Defect
 
 # Okabe and Ito's colours: told apart by the colour-blind and, with the line styles, in grey print.
 BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE = (
@@ -932,5 +934,5 @@ def save(figure: Figure, run: Run, name: str) -> None:
         # Without the date and the software, files of equal pictures are equal.
         names = ("CreationDate", "Creator", "Producer") if suffix == ".pdf" else ("Software",)
         metadata = dict.fromkeys(names)
-        with records.whole_file(path) as temporary:
+        with caching.whole_file(path) as temporary:
             figure.savefig(temporary, metadata=metadata)

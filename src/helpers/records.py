@@ -3,80 +3,25 @@
 import contextlib
 import hashlib
 import importlib.metadata
-import io
 import json
-import os
 import platform
 import shutil
 import subprocess
-import sys
-import zipfile
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import numpy as np
-
-from helpers import execution, fingerprint, paths
+from defectphonons import caching
+from helpers import fingerprint, paths
 
 SCHEMA = 1
 PACKAGES = ("ase", "mace-torch", "numpy", "phonopy", "scipy", "spglib", "torch")
 
 
-@contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that replaces it when the block succeeds; else nothing changes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        yield temporary
-        # On the disk before its name is, or a power cut leaves an empty file.
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as indented JSON, whole or not at all. NaN is refused (ValueError)."""
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-    with whole_file(path) as temporary:
+    with caching.whole_file(path) as temporary:
         temporary.write_text(text)
-
-
-def cache(path: Path, **arrays: np.ndarray) -> None:
-    """Write arrays for `cached`, as NumPy's .npz with its SHA-256 at the end, which NumPy passes over."""
-    content = io.BytesIO()
-    np.savez(content, **arrays)
-    with whole_file(path) as temporary:
-        temporary.write_bytes(content.getvalue() + hashlib.sha256(content.getvalue()).digest())
-
-
-def cached(path: Path) -> dict[str, np.ndarray] | None:
-    """Return the arrays that `cache` wrote; None if there are none, or if the file is damaged, which is said."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    content, checksum = content[:-32], content[-32:]
-    if hashlib.sha256(content).digest() != checksum:
-        print(
-            f"{path} does not have the checksum at its end: it is damaged, and computed again",
-            file=sys.stderr,
-        )
-        return None
-    with np.load(io.BytesIO(content)) as arrays:
-        return dict(arrays)
-
-
-def is_whole(archive: Path | BinaryIO) -> bool:
-    """Return whether a zip file, which is what PyTorch writes, can be read to its end and has the checksums it names."""
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            return opened.testzip() is None
-    except Exception:  # zipfile raises whatever the damaged bytes happen to mean
-        return False
 
 
 def sha256(path: Path) -> str:
@@ -121,19 +66,6 @@ def key(step: str, parameters: dict[str, Any], inputs: dict[str, str]) -> str:
     """
     text = json.dumps([SCHEMA, parameters, inputs, fingerprint.of_result(cells(step))], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def geometry_key(cells: Iterable[Any], *also: Any) -> str:
-    """Hash of atoms, places and lattice of `cells`, and of `also`: 16 hexadecimal digits.
-
-    Rounded to 1e-6 A: the same relaxation may differ in the last digits from run to run.
-    """
-    digest = hashlib.sha256(json.dumps(also).encode())
-    for cell in cells:
-        digest.update(np.asarray(cell.numbers, dtype=int).tobytes())
-        for lengths in (cell.positions, cell.cell):
-            digest.update((np.asarray(lengths).round(6) + 0.0).tobytes())  # no minus zero
-    return digest.hexdigest()[:16]
 
 
 def of_model(path: Path) -> dict[str, Any] | None:
@@ -199,18 +131,3 @@ def read_json(path: Path) -> dict[str, Any]:
 def is_executed(run: Any) -> bool:
     """Return whether the run has a valid result, and its executed notebook can be read."""
     return load(run) is not None and "cells" in read_json(run.folder / "notebook.ipynb")
-
-
-def execute(run: Any, given: dict[str, Any]) -> None:
-    """Execute the notebook of a run, with the parameters `given`, into the run's folder."""
-    execution.execute(run.step, run.folder / "notebook.ipynb", given)
-
-
-def obtain(run: Any) -> dict[str, Any]:
-    """`results` of the run; where there are none that are valid, its notebook is executed first."""
-    if load(run) is None:
-        execute(run, run.model_dump())
-    found = load(run)
-    if found is None:
-        raise RuntimeError(f"{run.step} was run, but code or data changed meanwhile: run again")
-    return found

@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from helpers import dataset, parameters, paths, potential, records, shipping, structures, training
+from defectphonons import potentials, structures
+from helpers import parameters, paths, records
+from helpers.data import dataset, splitting
+from helpers.models import potential, shipping, training
 
 SIZES = (3, 6, 12)  # n of the n x n cells that forces are timed in
 
@@ -24,7 +27,7 @@ def seconds(model: Path, device: str) -> dict[str, float]:
         for number in range(6):
             cell.rattle(1e-3, seed=number)
             started = time.perf_counter()
-            potential.evaluate(found, cell)
+            potentials.evaluate(found, cell)
             if device == "cuda":
                 torch.cuda.synchronize()
             taken.append(time.perf_counter() - started)
@@ -44,7 +47,7 @@ def main() -> None:
     given = vars(parser.parse_args())
     name = given.pop("name")
     run = parameters.Training(**given, wandb_mode="disabled")
-    training.run(run, dataset.split(dataset.read(paths.data_file(run.data)), run.fold))
+    training.run(run, splitting.split(dataset.read(paths.data_file(run.data)), run.fold))
     paths.MODELS.mkdir(exist_ok=True)
     model = shipping.ship(run.folder, name, replace=True, no_committee=True)
     target = paths.RESULTS / "model"

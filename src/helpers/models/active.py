@@ -14,8 +14,8 @@ from ase import Atoms
 from scipy.linalg import solve
 from tqdm import tqdm
 
-from helpers import fingerprint, force_constants, records
-from helpers.potential import Potential
+from defectphonons import caching, fingerprint, parallel
+from defectphonons.potentials import Potential
 
 # PyTorch and MACE are imported where they are needed, for they take seconds.
 if TYPE_CHECKING:
@@ -64,9 +64,9 @@ def slopes(potential: Potential, frames: list[Atoms], folder: Path) -> list[Slop
 
     Cached in `folder` for each geometry, model and code that computes them, and found there.
     """
-    code = fingerprint.of("active.differentiated")
-    paths = [folder / f"{records.geometry_key([atoms], potential.checksum, code)}.npz" for atoms in frames]
-    found = {path: records.cached(path) for path in paths}
+    code = fingerprint.of("helpers.models.active.differentiated")
+    paths = [folder / f"{caching.geometry_key([atoms], potential.checksum, code)}.npz" for atoms in frames]
+    found = {path: caching.cached(path) for path in paths}
     missing = {path: atoms for path, atoms in zip(paths, frames, strict=True) if found[path] is None}
     batches: list[list[Path]] = []
     for path, atoms in missing.items():
@@ -75,10 +75,8 @@ def slopes(potential: Potential, frames: list[Atoms], folder: Path) -> list[Slop
         batches[-1].append(path)
     last_layers(potential)  # refuses here, and not in a process of its own
     with tqdm(total=len(missing), desc="features", unit="frame", disable=len(missing) < 10) as bar:
-        force_constants.on_every_core(
-            lambda share: write(potential, missing, share), batches, 1, missing, bar
-        )
-    found |= {path: records.cached(path) for path in missing}
+        parallel.on_every_core(lambda share: write(potential, missing, share), batches, 1, missing, bar)
+    found |= {path: caching.cached(path) for path in missing}
     return [Slopes(**found[path]) for path in paths]
 
 
@@ -87,7 +85,7 @@ def write(potential: Potential, frames: dict[Path, Atoms], batches: list[list[Pa
     for batch in batches:
         found = differentiated(potential, [frames[path] for path in batch])
         for path, each in zip(batch, found, strict=True):
-            records.cache(path, **vars(each))
+            caching.cache(path, **vars(each))
         yield len(batch)
 
 

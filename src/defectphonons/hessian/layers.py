@@ -6,7 +6,7 @@ layers and atoms,
 
     H = sum D^T [second derivatives of (dE/dh) . U] D,    D = d(arguments of U) / d(positions).
 
-The terms of an atom reach as many hops as there are layers: 55 atoms of WSe2 for two. So equivalent
+The terms of an atom reach as many hops as there are layers: some fifty atoms of a transition-metal dichalcogenide for two. So equivalent
 atoms have equal terms but for a rotation, a term does not know how large the cell is, and nothing is
 lost or cut where a neighbourhood wraps round it. The derivatives of U, which sees one atom and its
 neighbours, come from automatic differentiation.
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from helpers.hessian import Term
+from defectphonons.hessian.terms import Term
 
 # MACE prints a line on import about an accelerator that is not installed.
 with contextlib.redirect_stdout(io.StringIO()):

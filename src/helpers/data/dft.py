@@ -1,6 +1,6 @@
 """Label configurations by density functional theory with GPAW, by one frozen set of settings.
 
-    python -m helpers.reference label IN.xyz OUT.xyz [--processes 2] [--density 1e-6]
+    python -m helpers.data.dft label IN.xyz OUT.xyz [--processes 2] [--density 1e-6]
 
 Finished frames are kept beside OUT.xyz in OUT.parts/, so a killed run goes on; so does one whose OUT.xyz
 holds some of the frames.
@@ -26,7 +26,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from tqdm import tqdm
 
-from helpers import dataset
+from helpers.data import dataset
 
 INSTALL = (
     "GPAW is not installed. It needs the Debian packages libxc-dev, libopenblas-dev, libfftw3-dev and "
@@ -175,7 +175,7 @@ def label(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m helpers.reference")
+    parser = argparse.ArgumentParser(prog="python -m helpers.data.dft")
     command = parser.add_subparsers(required=True).add_parser(
         "label", help="compute energies, forces, stresses"
     )

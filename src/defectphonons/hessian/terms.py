@@ -1,4 +1,4 @@
-"""Force constants as sums of terms of single atoms (helpers.layers), and the dynamical matrix that follows from them."""
+"""Force constants as sums of terms of single atoms (defectphonons.hessian.layers), and the dynamical matrix that follows from them."""
 
 import itertools
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Load a trained MACE, after checking that it is the file it should be."""
+"""Models ready to compute energies, forces and stresses: read a MACE from its file, or add dispersion to one."""
 
 import contextlib
 import hashlib
@@ -16,7 +16,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.mixing import LinearCombinationCalculator
 from ase.data import chemical_symbols
 
-from helpers import dataset, paths, records
+from defectphonons import caching
 
 # PyTorch and MACE are imported where they are needed: who only evaluates, or names the type, need not wait for them.
 if TYPE_CHECKING:
@@ -29,35 +29,29 @@ class Potential:
 
     name: str
     checksum: str  # SHA-256 of the file
-    registered: bool  # whether data/models lists this checksum
+    origin: str  # what is known of where it comes from
     elements: tuple[str, ...]
     r_max: float  # A
     num_interactions: int
     calculator: Calculator  # of MACE, or a sum with it
 
     def __str__(self) -> str:
-        known = "in data/models" if self.registered else "NOT in data/models"
         return (
-            f"{self.name}: sha256 {self.checksum[:16]}… ({known}), elements {' '.join(self.elements)}, "
+            f"{self.name}: sha256 {self.checksum[:16]}… ({self.origin}), elements {' '.join(self.elements)}, "
             f"r_max {self.r_max:g} A, {self.num_interactions} interactions"
         )
 
 
 def load(
-    model: str,
-    *,
-    device: str = "cpu",
-    trust_model: bool = False,
-    elements: tuple[str, ...] = (),
+    path: Path, *, device: str = "cpu", elements: tuple[str, ...] = (), checksum: str | None = None
 ) -> Potential:
-    """The model of that name in data/models, or at that path, in float64 on `device`.
+    """Load the model in a file that mace_run_train wrote, in float64 on `device`.
 
-    Loading a model executes code that the file contains. So a file of data/models that has a .json must
-    have the checksum in it, and any other file is refused unless its checksum is in one of these
-    or `trust_model` is set.
+    This executes code that the file contains: load none of which you do not know where it comes from. With `checksum` a
+    file of another SHA-256 is not loaded.
 
-    Raises FileNotFoundError when there is no such file, and ValueError when the file is not what
-    it should be, when it does not know one of `elements`, or when `device` is not there.
+    Raises ValueError when the file is not what it should be, when the model does not know one of `elements`, or when
+    `device` is not there.
     """
     import torch
 
@@ -66,29 +60,20 @@ def load(
 
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device = 'cuda': PyTorch finds no GPU here; set device = 'cpu'")
-    path = paths.model_file(model)
     content = path.read_bytes()  # once, so that what is checked is what is loaded
     if not content:
-        raise ValueError(f"model {path} is empty; copy it again or train it with 02_training")
-    checksum = hashlib.sha256(content).hexdigest()
-    own = records.of_model(path) if path.parent == paths.MODELS else None
-    if own and checksum != own["sha256"]:
+        raise ValueError(f"model {path} is empty; copy it again or train it anew")
+    own = hashlib.sha256(content).hexdigest()
+    if checksum not in (None, own):
         raise ValueError(
-            f"model {path.name} has sha256 {checksum[:16]}…, but data/models/{path.stem}.json says "
-            f"{own['sha256'][:16]}…: it is damaged or was exchanged; restore both from git"
-        )
-    registered = checksum in [record["sha256"] for record in records.registry().values()]
-    if not registered and not trust_model:
-        raise ValueError(
-            f"model {path} (sha256 {checksum[:16]}…) has no record in data/models. Loading a model executes code "
-            "that the file contains: set trust_model = True if you know where it comes from"
+            f"model {path} has sha256 {own[:16]}…, not {checksum[:16]}…: it was exchanged; copy it again"
         )
     network = in_double_precision(read(content, path, device))
-    found = tuple(chemical_symbols[number] for number in network.atomic_numbers.tolist())
-    missing = [element for element in elements if element not in found]
+    known = tuple(chemical_symbols[number] for number in network.atomic_numbers.tolist())
+    missing = [element for element in elements if element not in known]
     if missing:
         raise ValueError(
-            f"model {path.name} knows {', '.join(found)} but not {', '.join(missing)}: "
+            f"model {path.name} knows {', '.join(known)} but not {', '.join(missing)}: "
             "take a model trained on these elements, or another formula"
         )
     # MACE warns when it converts a model to the precision we ask for.
@@ -99,32 +84,21 @@ def load(
         logging.disable(logging.NOTSET)
     return Potential(
         name=path.stem,
-        checksum=checksum,
-        registered=registered,
-        elements=found,
+        checksum=own,
+        origin="a file",
+        elements=known,
         r_max=float(network.r_max),
         num_interactions=int(network.num_interactions),
         calculator=calculator,
     )
 
 
-def training_frames(potential: Potential) -> list[Atoms] | None:
-    """The frames that a model of data/models was trained on; None where they are not known here."""
-    for record in records.registry().values():
-        data = paths.DATA / record["data"]["file"]
-        if record["sha256"] == potential.checksum and data.is_file():
-            return [atoms for atoms in dataset.read(data) if dataset.group(atoms) in record["split"]["train"]]
-    return None
-
-
 def read(content: bytes, path: Path, device: str) -> "torch.nn.Module":
     """The pickled MACE module in `content` of the file `path`; ValueError if it is damaged or something else."""
     import torch
 
-    if content.startswith(b"PK") and not records.is_whole(io.BytesIO(content)):  # PyTorch checks no checksums
-        raise ValueError(
-            f"model {path} is truncated or damaged: copy it again, or train it anew with 02_training"
-        )
+    if content.startswith(b"PK") and not caching.is_whole(io.BytesIO(content)):  # PyTorch checks no checksums
+        raise ValueError(f"model {path} is truncated or damaged: copy it again, or train it anew")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

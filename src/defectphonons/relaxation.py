@@ -10,8 +10,8 @@ from ase.geometry import find_mic
 from ase.optimize import BFGS
 from ase.optimize.precon import PreconLBFGS
 
-from helpers import fingerprint, records
-from helpers.potential import Potential, evaluate
+from defectphonons import caching, fingerprint
+from defectphonons.potentials import Potential, evaluate
 
 FORCE_TOLERANCE = 1e-5  # eV/A; phonons of the float64 models need far less than 1e-3
 STEPS = 1000
@@ -33,12 +33,16 @@ def relax(
     stress to zero; the height of the cell stays. Raises RuntimeError when it does not converge, or
     to a cell more than a tenth larger or smaller than that of `atoms`.
     """
-    asked = records.geometry_key(
-        [atoms], potential.checksum, hold_symmetry, relax_cell, fingerprint.of("relaxation.relax")
+    asked = caching.geometry_key(
+        [atoms],
+        potential.checksum,
+        hold_symmetry,
+        relax_cell,
+        fingerprint.of("defectphonons.relaxation.relax"),
     )
     path = folder and folder / f"{asked}.npz"
     relaxed = atoms.copy()
-    if path and (found := records.cached(path)):
+    if path and (found := caching.cached(path)):
         relaxed.cell[:], relaxed.positions = found["cell"], found["positions"]
         relaxed.set_constraint()
         return relaxed
@@ -68,7 +72,7 @@ def relax(
             "this sheet, or lattice_constant is far from where it should start"
         )
     if path:
-        records.cache(path, cell=relaxed.cell.array, positions=relaxed.positions)
+        caching.cache(path, cell=relaxed.cell.array, positions=relaxed.positions)
     return relaxed
 
 

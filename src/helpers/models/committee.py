@@ -1,6 +1,6 @@
 """Error bars without further trainings: a committee of models that differ in their last layers.
 
-    python -m helpers.committee MODEL DATA.xyz [--trust-model]
+    python -m helpers.models.committee MODEL DATA.xyz [--trust-model]
 
 writes MODEL.committee.npz for a model that 02 has not shipped. The energy of a MACE is linear in the weights of its last
 layers, so that their posterior distribution given the training labels is known in closed form. Members are drawn from it;
@@ -18,8 +18,11 @@ import numpy as np
 from ase import Atoms
 from scipy.optimize import minimize_scalar
 
-from helpers import active, dataset, paths, potential, records
-from helpers.potential import Potential
+from defectphonons import caching
+from defectphonons.potentials import Potential
+from helpers import paths, records
+from helpers.data import accuracy, dataset, splitting
+from helpers.models import active, potential
 
 MEMBERS = 8
 NOISE = 4e-4  # eV/A: how far the forces of two eigensolvers of the DFT code lie apart (data/README.md)
@@ -33,7 +36,7 @@ def weights(found: Potential, train: list[Atoms], validation: list[Atoms]) -> tu
     own = active.readout(found)
     with tempfile.TemporaryDirectory() as folder:
         taught, held = (active.slopes(found, frames, Path(folder)) for frames in (train, validation))
-    covariance = active.posterior(rows(taught, train, dataset.predict(train, found.calculator)))
+    covariance = active.posterior(rows(taught, train, accuracy.predict(train, found.calculator)))
     every = np.concatenate([each.forces for each in held])
     errors = np.concatenate([atoms.get_forces().ravel() for atoms in validation]) - every @ own
     factor = likeliest(errors, np.sqrt(((every @ covariance) * every).sum(axis=1)))
@@ -45,7 +48,7 @@ def rows(slopes: list[active.Slopes], frames: list[Atoms], predicted: list[Atoms
 
     Energies per atom; frames count by their `config_weight`.
     """
-    total = dataset.errors(frames, predicted)["total"]
+    total = accuracy.errors(frames, predicted)["total"]
     quantities = ("energy_meV_per_atom", "force_meV_per_A", "stress_meV_per_A3")
     energy, force, stress = (total.get(f"rmse_{name}", np.inf) / 1000 for name in quantities)
     found = []
@@ -74,7 +77,7 @@ def likeliest(errors: np.ndarray, deviations: np.ndarray) -> float:
 def write(path: Path, found: Potential, train: list[Atoms], validation: list[Atoms]) -> float:
     """Write the committee of the model `found` to `path` and return the factor of its spread."""
     members, factor = weights(found, train, validation)
-    with records.whole_file(path) as temporary, temporary.open("wb") as file:
+    with caching.whole_file(path) as temporary, temporary.open("wb") as file:
         np.savez(file, weights=members, factor=factor, model=found.checksum)
     return factor
 
@@ -85,7 +88,7 @@ def members(found: Potential, model: str) -> list[Potential]:
     Raises FileNotFoundError when there is none, and ValueError for one that is damaged or belongs to another model.
     """
     path = paths.committee_file(model)
-    again = f"set committee = False, or make it anew: python -m helpers.committee {model} DATA.xyz"
+    again = f"set committee = False, or make it anew: python -m helpers.models.committee {model} DATA.xyz"
     try:
         with np.load(path, allow_pickle=False) as kept:
             several, owner = kept["weights"], str(kept["model"])
@@ -112,7 +115,7 @@ def member(found: Potential, number: int, chosen: np.ndarray) -> Potential:
             layer.weight.copy_(torch.as_tensor(part / scale).view_as(layer.weight))
     name = f"{found.name}, member {number}"
     checksum = hashlib.sha256(found.checksum.encode() + chosen.tobytes()).hexdigest()
-    return replace(changed, name=name, checksum=checksum, registered=False)
+    return replace(changed, name=name, checksum=checksum, origin="of a committee")
 
 
 def sides(found: Potential, frames: list[Atoms]) -> dict[str, list[Atoms]]:
@@ -135,12 +138,12 @@ def sides(found: Potential, frames: list[Atoms]) -> dict[str, list[Atoms]]:
             if not all(parts.values()):
                 raise ValueError(f"{found.name} was trained on {record['data']['file']}: give that file")
             return parts
-    return dataset.split(frames)
+    return splitting.split(frames)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m helpers.committee", description="Write the committee of a model."
+        prog="python -m helpers.models.committee", description="Write the committee of a model."
     )
     parser.add_argument("model", metavar="MODEL", help="name in data/models, or the path of a .model file")
     parser.add_argument("data", metavar="DATA.xyz", help="what it was trained on")

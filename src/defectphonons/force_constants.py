@@ -1,14 +1,9 @@
 """Force constants from displaced cells by central differences, or exact ones; resumable."""
 
-import contextlib
 import copy
-import multiprocessing
-import multiprocessing.connection
-import os
-import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
@@ -18,20 +13,20 @@ from phonopy.structure.atoms import PhonopyAtoms
 from phonopy.structure.symmetry import Symmetry
 from tqdm import tqdm
 
-from helpers import execution, fingerprint, records
-from helpers.hessian import Hessian, Term
-from helpers.potential import Potential, evaluate
+from defectphonons import caching, fingerprint, parallel
+from defectphonons.hessian.terms import Hessian, Term
+from defectphonons.potentials import Potential, evaluate
 
 # PyTorch and MACE are imported where they are needed: who reads kept constants need not wait for them.
 if TYPE_CHECKING:
-    from helpers.layers import Layers
+    from defectphonons.hessian.layers import Layers
 
 SYMPREC = 1e-4  # A
 AT_ONCE = 4  # atoms a pass on a CPU: fewer repeat small steps, more fall out of the cache
 
 
 def to_phonopy(atoms: Atoms) -> PhonopyAtoms:
-    """The same cell for phonopy, with ASE's masses: phonopy's own are older (Se 78.96 u, not 78.971)."""
+    """The same cell for phonopy, with ASE's masses: phonopy's own are older, and differ in the fourth digit."""
     return PhonopyAtoms(
         symbols=atoms.get_chemical_symbols(),
         cell=atoms.cell.array,
@@ -55,7 +50,7 @@ def undisplaced(atoms: Atoms, n: int) -> Phonopy:
 def displaced(atoms: Atoms, n: int, displacement: float) -> Phonopy:
     """Phonopy object of the n x n x 1 supercell of `atoms` with its symmetry-inequivalent displacements.
 
-    Always along +u and -u, `displacement` in A: one-sided steps leave the cubic term, 2 cm-1 in WSe2.
+    Always along +u and -u, `displacement` in A: one-sided steps leave the cubic term, a few cm-1.
     """
     phonon = undisplaced(atoms, n)
     phonon.generate_displacements(distance=displacement, is_plusminus=True)
@@ -85,8 +80,8 @@ def by_differences(
 
     Their shape is (len(atoms), N, 3, 3): rows for one cell, columns for the N atoms of all.
     `atoms` is relaxed; `displacement` in A. The forces of each displaced cell are cached in
-    `folder`/forces as they come, in a folder for each geometry and model, so that an interrupted
-    run goes on where it stopped.
+    `folder`/forces as they come, in a folder for each geometry and model, so that what was interrupted
+    goes on where it stopped.
     """
     phonon = displaced(atoms, n, displacement)
     phonon.forces = displaced_forces(phonon, potential, folder / "forces")
@@ -99,14 +94,16 @@ def by_differences(
 def displaced_forces(phonon: Phonopy, potential: Potential, folder: Path) -> np.ndarray:
     """(n_displacements, N, 3) forces in eV/A of the displaced cells, from `folder` where they are."""
     cells = phonon.supercells_with_displacements
-    own = folder / records.geometry_key(cells, potential.checksum, fingerprint.of("potential.evaluate"))
+    own = folder / caching.geometry_key(
+        cells, potential.checksum, fingerprint.of("defectphonons.potentials.evaluate")
+    )
     forces = []
     for i, cell in enumerate(tqdm(cells, desc="displacements", unit="cell", disable=len(cells) < 10)):
         path = own / f"{i:04d}.npz"
-        found = records.cached(path)
+        found = caching.cached(path)
         if found is None:
             found = {"forces": evaluate(potential, to_ase(cell))["forces"]}
-            records.cache(path, **found)
+            caching.cache(path, **found)
         forces.append(found["forces"])
     return np.array(forces)
 
@@ -118,7 +115,7 @@ def analytic(
 
     Exact to rounding for every n: what reaches round the supercell is folded into it. Without `n`
     the supercell is so large that nothing does, and phonopy's frequencies are exact at every q.
-    Raises ValueError for a model that `helpers.layers` does not know.
+    Raises ValueError for a model that `defectphonons.hessian.layers` does not know.
     """
     primitive = listed(atoms)
     found = unfolded(primitive, potential, dtype=dtype, folder=folder)
@@ -150,18 +147,18 @@ def terms(atoms: Atoms, potential: Potential, *, dtype: str = "float64", folder:
     """The terms of all atoms of the periodic cell `atoms`, computed in `dtype`.
 
     Those of symmetry-inequivalent atoms are computed, and cached in `folder`/hessian as they come,
-    in a folder for each geometry, model and what helpers.layers computes, so that an interrupted run goes on.
+    in a folder for each geometry, model and what defectphonons.hessian.layers computes, so that what was interrupted goes on.
     """
     symmetry = Symmetry(to_phonopy(atoms), symprec=SYMPREC)
     inequivalent = symmetry.get_independent_atoms().tolist()
-    code = fingerprint.of("layers.Layers")
-    own = folder / "hessian" / records.geometry_key([atoms], potential.checksum, code, dtype)
+    code = fingerprint.of("defectphonons.hessian.layers.Layers")
+    own = folder / "hessian" / caching.geometry_key([atoms], potential.checksum, code, dtype)
     paths = {atom: own / f"{atom:04d}.npz" for atom in inequivalent}
-    found = {atom: records.cached(path) for atom, path in paths.items()}
+    found = {atom: caching.cached(path) for atom, path in paths.items()}
     missing = {atom: path for atom, path in paths.items() if found[atom] is None}
     if missing:
         compute_terms(checked_layers(potential, atoms, dtype), missing)
-        found |= {atom: records.cached(path) for atom, path in missing.items()}
+        found |= {atom: caching.cached(path) for atom, path in missing.items()}
     return with_equivalent([Term(**arrays) for arrays in found.values()], atoms, symmetry)
 
 
@@ -171,59 +168,10 @@ def compute_terms(layers: "Layers", wanted: dict[int, Path]) -> None:
     Raises RuntimeError if a process fails; what is written by then stays.
     """
     with tqdm(total=len(wanted), desc="Hessian", unit="atom", disable=len(wanted) < 10) as bar:
-        on_every_core(
+        parallel.on_every_core(
             lambda atoms: write_terms(layers, {atom: wanted[atom] for atom in atoms}),
             list(wanted), AT_ONCE, wanted.values(), bar,
         )  # fmt: skip
-
-
-def on_every_core(
-    write: Callable[[list[Any]], Iterable[int]],
-    tasks: list[Any],
-    at_once: int,
-    files: Collection[Path],
-    bar: tqdm,
-) -> None:
-    """`write` with a share of `tasks` in each of several processes, one a core, but `at_once` tasks or more in each.
-
-    It writes `files` and yields how many it has just written. Raises RuntimeError if a process fails; what is
-    written by then stays.
-    """
-    import torch
-
-    # A fork of a process that has used a GPU, or could, cannot differentiate.
-    forks = sys.platform == "linux" and not torch.cuda.is_available()
-    processes = min(cores(), -(-len(tasks) // at_once)) if forks else 1
-    with single_thread():
-        if processes <= 1:
-            for written in write(tasks):
-                bar.update(written)
-            return
-        context = multiprocessing.get_context("fork")
-        running = [
-            context.Process(
-                target=lambda share: (execution.end_with_parent(), list(write(share))),
-                args=(tasks[i::processes],),
-                daemon=True,
-            )
-            for i in range(processes)
-        ]
-        try:
-            for each in running:
-                each.start()
-            while any(each.is_alive() for each in running):
-                multiprocessing.connection.wait([each.sentinel for each in running], timeout=0.5)
-                bar.update(sum(path.exists() for path in files) - bar.n)
-        finally:
-            for each in running:
-                each.terminate()
-                each.join()
-        failed = [each.exitcode for each in running if each.exitcode]
-        if failed:
-            raise RuntimeError(
-                f"a process that computes with the model ended with exit code {failed[0]} (-9: most likely for "
-                "want of memory); what is finished is kept: run again, on fewer cores (taskset) if memory is short"
-            )
 
 
 def write_terms(layers: "Layers", wanted: dict[int, Path]) -> Iterator[int]:
@@ -250,7 +198,7 @@ def write_terms(layers: "Layers", wanted: dict[int, Path]) -> Iterator[int]:
             torch.cuda.empty_cache()
             continue
         for atom, term in zip(some, found, strict=True):
-            records.cache(wanted[atom], **vars(term))
+            caching.cache(wanted[atom], **vars(term))
         if gpu and waiting == list(wanted):  # the first pass
             taken = torch.cuda.max_memory_allocated() - before
             at_once = max(1, int(torch.cuda.mem_get_info()[0] / 2 / taken))
@@ -258,29 +206,11 @@ def write_terms(layers: "Layers", wanted: dict[int, Path]) -> Iterator[int]:
         yield len(some)
 
 
-def cores() -> int:
-    """That this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextlib.contextmanager
-def single_thread() -> Iterator[None]:
-    """One thread: tensors of a few atoms are so small that several wait for each other, and there is a process a core."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def checked_layers(potential: Potential, atoms: Atoms, dtype: str = "float64") -> "Layers":
     """The model layer by layer in `dtype`; ValueError unless that gives, in float64, the energy and forces of the model."""
     import torch
 
-    from helpers.layers import Layers
+    from defectphonons.hessian.layers import Layers
 
     if not hasattr(potential.calculator, "models"):
         raise ValueError(f'{potential.name} is more than a MACE model: use method = "finite_differences"')
@@ -294,7 +224,7 @@ def checked_layers(potential: Potential, atoms: Atoms, dtype: str = "float64") -
     for unit, error in errors.items():
         if error > 1e-8:
             raise ValueError(
-                f"model {potential.name} has parts that helpers.layers leaves out: without them it is "
+                f"model {potential.name} has parts that defectphonons.hessian.layers leaves out: without them it is "
                 f'{error:.1e} {unit} per atom from itself; use method = "finite_differences"'
             )
     if dtype == "float64":
@@ -387,7 +317,7 @@ def save(phonon: Phonopy, folder: Path, *, corrected: bool = False) -> Path:
     """
     kept = corrected or phonon.dataset is None
     path = folder / "phonopy_params.yaml.xz"
-    with records.whole_file(path) as temporary:
+    with caching.whole_file(path) as temporary:
         # phonopy appends the compression's suffix to the name it is given.
         phonon.save(temporary.with_suffix(""), settings={"force_constants": kept}, compression="xz")
     return path

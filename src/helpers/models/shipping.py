@@ -1,6 +1,6 @@
 """Ship a model to data/models/, with what made it and how good it is.
 
-    python -m helpers.shipping RUN_FOLDER NAME [--start RUN_FOLDER ...] [--no-committee] [--replace]
+    python -m helpers.models.shipping RUN_FOLDER NAME [--start RUN_FOLDER ...] [--no-committee] [--replace]
 
 is the one way a model enters data/models/.
 """
@@ -20,14 +20,17 @@ import torch
 from ase import Atoms
 from ase.formula import Formula
 
-from helpers import committee, dataset, evaluation, paths, potential, records, training
+from defectphonons import potentials
+from helpers import paths, records
+from helpers.data import accuracy, dataset, splitting
+from helpers.models import committee, evaluation, potential, training
 
 LICENCE = "CC-BY-4.0"
 MACHINE = re.compile(r"(?:^|[\s'\"=(])(?:/[\w.-]+){2}|://", re.MULTILINE)  # a path or a URL
 
 
 def targets(
-    found: potential.Potential, train: list[Atoms], test: list[Atoms], predicted: list[Atoms]
+    found: potentials.Potential, train: list[Atoms], test: list[Atoms], predicted: list[Atoms]
 ) -> dict[str, float] | str | None:
     """Return `evaluation.against_targets`; why not, if the model is too poor for it.
 
@@ -101,15 +104,15 @@ def ship(
         staging = Path(temporary)
         model, log = staging / f"{name}.model", staging / f"{name}.log"
         with training.quiet():
-            trained = potential.in_double_precision(potential.read(path.read_bytes(), path, "cpu"))
+            trained = potentials.in_double_precision(potentials.read(path.read_bytes(), path, "cpu"))
             content = io.BytesIO()
             torch.save(without_paths(trained), content)
         model.write_bytes(content.getvalue())
         shutil.copyfile(training.log_file(folder, described["settings"]), log)
         found = potential.load(str(model), trust_model=True)
-        train, *held = (dataset.read(folder / f"{part}.xyz") for part in dataset.SIDES)
+        train, *held = (dataset.read(folder / f"{part}.xyz") for part in splitting.SIDES)
         parts = dict(zip(("validation", "test"), held, strict=True))
-        predicted = {part: dataset.predict(frames, found.calculator) for part, frames in parts.items()}
+        predicted = {part: accuracy.predict(frames, found.calculator) for part, frames in parts.items()}
         description = {
             "name": name,
             "sha256": records.sha256(model),
@@ -121,7 +124,7 @@ def ship(
             "epochs": int(training.read_log(log)["epoch"][-1]) + 1,
             "wall_hours": round(training.wall_hours(log), 2),
             "versions": records.versions(),
-            "errors": {part: dataset.errors(frames, predicted[part]) for part, frames in parts.items()},
+            "errors": {part: accuracy.errors(frames, predicted[part]) for part, frames in parts.items()},
             "targets": targets(found, train, parts["test"], predicted["test"]),
             "committee": None,
         }
@@ -142,7 +145,7 @@ def ship(
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m helpers.shipping", description="Copy a model to data/models/."
+        prog="python -m helpers.models.shipping", description="Copy a model to data/models/."
     )
     parser.add_argument("folder", type=Path, metavar="RUN_FOLDER", help="results/02_training/TAG")
     parser.add_argument("name", metavar="NAME")

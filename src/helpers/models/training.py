@@ -23,7 +23,9 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from tqdm import tqdm
 
-from helpers import dataset, parameters, records
+from defectphonons import caching
+from helpers import parameters, records
+from helpers.data import accuracy, dataset
 
 # Imported where it is needed, for it takes seconds: a wrong parameter of 02 is told before.
 if TYPE_CHECKING:
@@ -168,7 +170,7 @@ def arguments(flags: dict[str, Any]) -> list[str]:
 
 def describe(training: parameters.Training, parts: dict[str, list[Atoms]]) -> dict[str, Any]:
     """What determines a training: flags but for bookkeeping, E0s with their rank, data and split."""
-    energies, rank = dataset.reference_energies(parts["train"])
+    energies, rank = accuracy.reference_energies(parts["train"])
     given = flags(training, energies)  # with rounded E0s: processors differ in the last digits
     E0s: dict[str, Any] = {"rule": "as told by flags"}
     start = {}
@@ -211,7 +213,7 @@ def finished(folder: Path, settings: dict[str, Any]) -> bool:
     """Whether mace_run_train reached its end, where it writes the model and then 'Done', and the model is whole."""
     log = log_file(folder, settings)
     done = log.is_file() and log.read_text().rstrip().endswith("INFO: Done")
-    return done and records.is_whole(model_file(folder, settings))
+    return done and caching.is_whole(model_file(folder, settings))
 
 
 def checkpoints(folder: Path) -> list[tuple[int, Path]]:
@@ -223,7 +225,7 @@ def checkpoints(folder: Path) -> list[tuple[int, Path]]:
 def drop_damaged(folder: Path) -> None:
     """Delete checkpoints that were cut short: MACE swallows the error and starts again at epoch 0."""
     for _, path in checkpoints(folder):
-        if not records.is_whole(path):
+        if not caching.is_whole(path):
             path.unlink()
 
 
@@ -279,7 +281,7 @@ def prepare(training: parameters.Training, parts: dict[str, list[Atoms]]) -> Non
     if not marker.exists() and (checkpoints(folder) or any(folder.glob("*.model"))):
         raise RuntimeError(
             f"{folder} holds a training without {MARKER}, so nobody knows from which flags and data. "
-            "Move it away; or, if it is what this profile trains, say so with helpers.training.mark"
+            "Move it away; or, if it is what this profile trains, say so with helpers.models.training.mark"
         )
     described = describe(training, parts)
     if marker.exists() and (other := marked(folder)) != described:
@@ -301,7 +303,7 @@ def prepare(training: parameters.Training, parts: dict[str, list[Atoms]]) -> Non
     if training.foundation_model:
         import torch
 
-        with records.whole_file(folder / FINE_TUNING["foundation_model"]) as temporary:
+        with caching.whole_file(folder / FINE_TUNING["foundation_model"]) as temporary:
             torch.save(foundation(training, parts), temporary)
     mark(training, parts)
     drop_damaged(folder)
@@ -313,16 +315,16 @@ def foundation(training: parameters.Training, parts: dict[str, list[Atoms]]) -> 
     (mace-torch 0.3.16 has E0s=estimated for that, and then trains from the E0s it started with.)
     Raises ValueError for a file that may not be loaded, or does not know an element of the data.
     """
-    from helpers import potential  # here, for it imports MACE, which takes seconds
+    from helpers.models import potential  # here, for it imports MACE, which takes seconds
 
     elements = sorted({symbol for part in parts.values() for atoms in part for symbol in atoms.symbols})
     known = potential.load(
         training.foundation_model, trust_model=training.trust_model, elements=tuple(elements)
     )
-    predicted = dataset.predict(parts["train"], known.calculator)
+    predicted = accuracy.predict(parts["train"], known.calculator)
     network = known.calculator.models[0]
     numbers = network.atomic_numbers.tolist()
-    for number, correction in dataset.reference_energies(parts["train"], predicted)[0].items():
+    for number, correction in accuracy.reference_energies(parts["train"], predicted)[0].items():
         network.atomic_energies_fn.atomic_energies[..., numbers.index(number)] += correction
     return network
 
@@ -345,7 +347,7 @@ def run(training: parameters.Training, parts: dict[str, list[Atoms]]) -> Path:
 
     if training.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device = 'cuda': PyTorch finds no GPU here; set device = 'cpu'")
-    given = flags(training, dataset.reference_energies(parts["train"])[0])
+    given = flags(training, accuracy.reference_energies(parts["train"])[0])
     if training.wandb_mode == "disabled":
         given.pop("wandb", None)
     elif training.wandb_mode == "online":  # the listing's placeholders name nobody's account

@@ -14,10 +14,12 @@ from ase.geometry import get_distances
 from phonopy import Phonopy
 from scipy.stats import spearmanr
 
-from helpers import dataset, force_constants, localisation, paths, phonons, relaxation, structures
-from helpers.phonons import PairedSet
-from helpers.potential import Potential
-from helpers.structures import Defect
+from defectphonons import force_constants, localisation, relaxation, spectra, structures
+from defectphonons.potentials import Potential
+from defectphonons.spectra import PairedSet
+from defectphonons.structures import Defect
+from helpers import paths
+from helpers.data import accuracy, dataset
 
 FORMULA = "WSe2"  # what data/reference holds
 MESH, SMEARING = 8, 0.05  # q points along each side and THz, of the local DOS
@@ -134,7 +136,7 @@ def null_constants(dft: Phonopy) -> Phonopy:
 def gap_middle() -> float:
     """Return the middle (THz) of the gap between the bands of DFT's 3 x 3 sheet."""
     (full,) = symmetrised(reference("pristine_3x3"))
-    return sum(phonons.gap(phonons.bands(full), below=3)) / 2
+    return sum(spectra.gap(spectra.bands(full), below=3)) / 2
 
 
 def force_changes(dft: Phonopy, other: Phonopy) -> float:
@@ -145,7 +147,7 @@ def force_changes(dft: Phonopy, other: Phonopy) -> float:
 
 def optical_sets(dft: Phonopy, other: Phonopy) -> list[PairedSet]:
     """Return `phonons.pair_sets` at Gamma of two cells, both symmetrised, without the acoustic sets."""
-    paired = phonons.pair_sets(phonons.gamma_modes(dft), phonons.gamma_modes(other))
+    paired = spectra.pair_sets(spectra.gamma_modes(dft), spectra.gamma_modes(other))
     return [each for each in paired if each.frequency_THz > 0.1]
 
 
@@ -165,7 +167,7 @@ def by_order(sets: list[PairedSet]) -> list[PairedSet]:
 
 def mean_error(sets: list[PairedSet], atoms: np.ndarray | None = None) -> float:
     """Return the mean over all modes of |partner - mode| in cm-1; weighted by their motion on `atoms`, if given."""
-    errors = [abs(each.partner_THz - each.frequency_THz) * phonons.PER_CM for each in sets]
+    errors = [abs(each.partner_THz - each.frequency_THz) * spectra.PER_CM for each in sets]
     weights = [each.degeneracy * (1 if atoms is None else each.motion[atoms].sum()) for each in sets]
     return float(np.average(errors, weights=weights))
 
@@ -173,9 +175,9 @@ def mean_error(sets: list[PairedSet], atoms: np.ndarray | None = None) -> float:
 def local_dos(*cells: Phonopy) -> tuple[np.ndarray, list[np.ndarray]]:
     """Return a grid (n_grid,) in THz, and of each 3 x 3 cell the local DOS (n_grid,) at the vacancy in states per THz."""
     groups = {"local": dft_vacancy().local}
-    sampled = [phonons.on_mesh(phonon, MESH, groups) for phonon in cells]
-    grid = phonons.frequency_grid(*sampled, smearing=SMEARING)
-    return grid, [phonons.density_of_states(each, grid, SMEARING, "local") for each in sampled]
+    sampled = [spectra.on_mesh(phonon, MESH, groups) for phonon in cells]
+    grid = spectra.frequency_grid(*sampled, smearing=SMEARING)
+    return grid, [spectra.density_of_states(each, grid, SMEARING, "local") for each in sampled]
 
 
 def vacancy_errors(dft: Phonopy, other: Phonopy) -> dict[str, float]:
@@ -203,7 +205,7 @@ def sheet_pairs(dft: Phonopy, other: Phonopy, label: str) -> np.ndarray:
 
     At Gamma without the three acoustic modes, which are any mixture of three.
     """
-    return phonons.pair(dft, other, SHEET[label][1])[3 * (label == "Γ") :]
+    return spectra.pair(dft, other, SHEET[label][1])[3 * (label == "Γ") :]
 
 
 def sheet_errors(potential: Potential) -> dict[str, float]:
@@ -211,7 +213,7 @@ def sheet_errors(potential: Potential) -> dict[str, float]:
     errors = {}
     for label, (name, _) in SHEET.items():
         pairs = sheet_pairs(*symmetrised(*as_dft(name, potential)), label)
-        errors[label] = abs(pairs[:, 1] - pairs[:, 0]) * phonons.PER_CM
+        errors[label] = abs(pairs[:, 1] - pairs[:, 0]) * spectra.PER_CM
     largest = float(max(values.max() for values in errors.values()))
     return {f"sheet_{label}": float(values.mean()) for label, values in errors.items()} | {
         "sheet_largest": largest
@@ -229,7 +231,7 @@ def calibration(
     for name, some in frames.items():
         truth, *values = (
             np.concatenate([atoms.get_forces().ravel() for atoms in each])
-            for each in (some, *(dataset.predict(some, model.calculator) for model in (potential, *members)))
+            for each in (some, *(accuracy.predict(some, model.calculator) for model in (potential, *members)))
         )
         found[f"forces of {name}"] = (
             "meV/Å",
@@ -245,8 +247,8 @@ def calibration(
     found["changes of forces"] = "meV/Å", 1000 * spread, 1000 * (values[0] - truth)
     symmetrised(dft, *cells)
     sets = [optical_sets(dft, phonon) for phonon in cells]
-    truth = np.array([each.frequency_THz for each in sets[0]]) * phonons.PER_CM
-    values = np.array([[each.partner_THz for each in some] for some in sets]) * phonons.PER_CM
+    truth = np.array([each.frequency_THz for each in sets[0]]) * spectra.PER_CM
+    values = np.array([[each.partner_THz for each in some] for some in sets]) * spectra.PER_CM
     found["modes of V_Se in 3 × 3"] = "cm⁻¹", values[1:].std(axis=0, ddof=1), values[0] - truth
     return found
 
@@ -274,9 +276,9 @@ def gamma_in_dft_geometry(potential: Potential) -> dict[str, float]:
     known = json.loads((paths.DATA / "literature.json").read_text())[FORMULA]["gamma_geometry"]
     cell = structures.monolayer(FORMULA, known["lattice_constant"], known["thickness"])
     how = {"displacement": known["displacement"], "folder": kept()}
-    modes = phonons.gamma_modes(force_constants.by_differences(cell, 1, potential, **how))
+    modes = spectra.gamma_modes(force_constants.by_differences(cell, 1, potential, **how))
     found = {
-        irrep: float(modes.frequencies[members].mean() * phonons.PER_CM)
+        irrep: float(modes.frequencies[members].mean() * spectra.PER_CM)
         for members, irrep in zip(modes.sets, modes.irreps, strict=True)
         if modes.frequencies[members].mean() > 0.5
     }
@@ -289,8 +291,8 @@ def gamma_in_dft_geometry(potential: Potential) -> dict[str, float]:
 
 def force_error(frames: list[Atoms], potential: Potential) -> float:
     """Return the RMSE in meV/A of the force components in labelled `frames`."""
-    predicted = dataset.predict(frames, potential.calculator)
-    return dataset.errors(frames, predicted)["total"]["rmse_force_meV_per_A"]
+    predicted = accuracy.predict(frames, potential.calculator)
+    return accuracy.errors(frames, predicted)["total"]["rmse_force_meV_per_A"]
 
 
 def elastic_errors(potential: Potential) -> dict[str, float]:
@@ -321,7 +323,7 @@ def against_targets(
     dft, ours = symmetrised(*as_dft("vacancy_3x3", potential))
     found |= vacancy_errors(dft, ours) | sheet_errors(potential)
     found["force_changes"] = force_changes(dft, ours)
-    found["energy"] = dataset.errors(test, predicted)["total"]["rmse_energy_meV_per_atom"]
+    found["energy"] = accuracy.errors(test, predicted)["total"]["rmse_energy_meV_per_atom"]
     if large := [atoms for atoms in train if dataset.kind(atoms) == "vacancy_4x4"]:
         found["forces_vacancy_4x4"] = force_error(large, potential)
     found["forces_vacancy_6x6"] = force_error(dataset.read(paths.REFERENCE / "vacancy_6x6.xyz"), potential)

@@ -7,7 +7,7 @@ from ase import Atoms
 from scipy.spatial.distance import cdist
 from tqdm import tqdm
 
-from helpers.potential import Potential
+from defectphonons.potentials import Potential
 
 Environments = dict[str, np.ndarray]  # species -> (n_atoms, n_features) descriptors
 

@@ -1,6 +1,6 @@
 """Import labelled configurations from VASP, extended XYZ with other keys, or what ASE reads, into one checked file.
 
-    python -m helpers.dataset import IN [IN ...] OUT.xyz [--energy-key KEY ...] [--blocks N]
+    python -m helpers.data.importing import IN [IN ...] OUT.xyz [--energy-key KEY ...] [--blocks N]
 
 IN is VASP's ML_AB, vasprun.xml or OUTCAR, extended XYZ, or a file that ASE reads with energies and forces,
 told apart by what is in it; it may be compressed (.gz, .bz2, .xz). OUT.xyz is written only if every IN can
@@ -28,7 +28,8 @@ from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from scipy.spatial import cKDTree
 from tqdm import tqdm
 
-from helpers import dataset, records
+from helpers import records
+from helpers.data import checks, consistency, dataset, splitting
 
 LABELS = ("energy", "free_energy", "forces", "stress")
 KEYS = {"energy": "energy", "forces": "forces", "stress": "stress"}
@@ -481,7 +482,7 @@ def xyz(path: Path, keys: dict[str, str]) -> Frames:
     A stress by another name need not be in every frame, but in one of them.
     """
     names = KEYS | keys
-    if unit := next((key for key in keys.values() if dataset.FOREIGN_UNIT.search(key)), None):
+    if unit := next((key for key in keys.values() if checks.FOREIGN_UNIT.search(key)), None):
         raise ValueError(
             f"{path}: {unit} names another unit. Convert to eV, A, eV/A and eV/A^3, and name it anew"
         )
@@ -501,14 +502,14 @@ def xyz(path: Path, keys: dict[str, str]) -> Frames:
         if "stress" in labels:
             with_stress = True
             if np.size(labels["stress"]) in (6, 9):
-                labels["stress"] = dataset.voigt(labels["stress"])
+                labels["stress"] = checks.voigt(labels["stress"])
             if "virial" in names["stress"].lower():
                 kept["virial"] = labels.pop("stress")
         if "free_energy" in given and "energy" not in keys:
             labels["free_energy"] = given["free_energy"]
         settled = {*names.values(), "free_energy", "virial", "virials"}
         others = {key: value for key, value in given.items() if key not in settled}
-        remarks = dataset.unused(others, len(atoms), keys)
+        remarks = checks.unused(others, len(atoms), keys)
         yield place, relabelled(atoms, labels, kept), remarks
     if not with_stress:
         raise ValueError(f"{path}: no frame has {names['stress']}; found in the last: {', '.join(given)}")
@@ -618,10 +619,10 @@ def read(path: Path, keys: dict[str, str], blocks: int = 1) -> tuple[list[Atoms]
         if atoms is None:
             left_out.append(f"{place}: {said[0]}")
             continue
-        changes = dataset.settle(atoms)
-        if complaint := dataset.problem(atoms):
+        changes = checks.settle(atoms)
+        if complaint := checks.problem(atoms):
             raise ValueError(f"{place}: {complaint}")
-        for remark in said + changes + dataset.net_force(atoms):
+        for remark in said + changes + checks.net_force(atoms):
             remarks[remark].append(place)
         frames.append(atoms)
     if not frames:
@@ -629,15 +630,15 @@ def read(path: Path, keys: dict[str, str], blocks: int = 1) -> tuple[list[Atoms]
         raise ValueError(f"{path}: no frame is left to import ({len(left_out)} left out{first})")
     check_sizes(frames, path)
     try:
-        dataset.check_units(frames)
+        consistency.check_units(frames)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     group(frames, path, blocks)
-    return frames, left_out, dataset.told(remarks)
+    return frames, left_out, checks.told(remarks)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m helpers.dataset")
+    parser = argparse.ArgumentParser(prog="python -m helpers.data.importing")
     command = parser.add_subparsers(required=True).add_parser(
         "import",
         help="VASP's ML_AB, vasprun.xml, OUTCAR, extended XYZ, or what ASE reads, to one checked extended XYZ",
@@ -666,7 +667,7 @@ def main() -> None:
     groups = {dataset.group(atoms) for atoms in frames}
     print(f"wrote {given.target}: {len(frames)} frames, {sum(map(len, frames))} atoms, {len(groups)} groups")
     try:
-        dataset.split(frames)
+        splitting.split(frames)
     except ValueError:
         print("too few groups to train on: give several IN, or cut long trajectories by --blocks")
     free = sum("free_energy" in atoms.calc.results for atoms in frames)
@@ -677,3 +678,7 @@ def main() -> None:
         print(line, file=sys.stderr)
     if left_out:
         sys.exit(3)
+
+
+if __name__ == "__main__":
+    main()

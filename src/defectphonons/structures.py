@@ -28,7 +28,7 @@ def monolayer(formula: str, lattice_constant: float, thickness: float) -> Atoms:
     except ValueError:
         matches = False
     if not matches:
-        raise ValueError(f"formula = {formula!r}: must be one metal and two chalcogens, like 'WSe2'")
+        raise ValueError(f"formula = {formula!r}: must be one metal and two chalcogens, like 'MoS2'")
     atoms = mx2(formula, kind="2H", a=lattice_constant, thickness=thickness)
     atoms.cell[2] = (0.0, 0.0, HEIGHT)
     atoms.positions[:, 2] += HEIGHT / 2 - atoms.positions[0, 2]
@@ -82,7 +82,7 @@ class Defect:
 
 
 def defect_species(pristine: Atoms, name: str) -> str:
-    """Species that the vacancy `name` ('V_Se') removes; ValueError if `pristine` has none such."""
+    """Species that the vacancy `name` ('V_S') removes; ValueError if `pristine` has none such."""
     known = [f"V_{symbol}" for symbol in dict.fromkeys(pristine.symbols)]
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)

@@ -19,8 +19,8 @@ from scipy.sparse import csr_array, eye_array
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
-from helpers import force_constants, phonons
-from helpers.dilute import Embedded, green, on_coordinates
+from defectphonons import parallel, spectra
+from defectphonons.embedding import Embedded, green, on_coordinates
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class Isolated:
             return determinants, local, scattering
 
         bar = {"total": len(frequencies), "desc": "frequencies", "unit": "", "disable": len(frequencies) < 10}
-        with ThreadPoolExecutor(force_constants.cores()) as pool:
+        with ThreadPoolExecutor(parallel.cores()) as pool:
             found = list(tqdm(pool.map(at, frequencies), **bar))
         change = {}
         for number, (irrep, ghosts) in enumerate(zip(self.irreps, self.ghosts, strict=True)):
@@ -196,7 +196,7 @@ class Isolated:
 
         centres = np.concatenate(list(peaks.values()))
         wanted = np.unique(np.concatenate([np.empty(0), *(window(centre, 10) for centre in centres)]))
-        with ThreadPoolExecutor(force_constants.cores()) as pool:
+        with ThreadPoolExecutor(parallel.cores()) as pool:
             every = pool.map(lambda frequency: self.perfect(frequency, response.broadening), wanted)
             perfect = dict(zip(wanted.tolist(), every, strict=True))
 
@@ -214,7 +214,7 @@ class Isolated:
             return poles[shares.argmax()], float(shares.max())
 
         symbols = self.embedded.perfect.primitive.symbols[self.embedded.sites[:, 2]]
-        variances = np.array([phonons.mass_variance(symbol) for symbol in symbols])
+        variances = np.array([spectra.mass_variance(symbol) for symbol in symbols])
         found, without = [], 0
         for number, (irrep, change) in enumerate(zip(self.irreps, self.changes, strict=True)):
             for centre in np.round(peaks[irrep.name], 9).tolist():

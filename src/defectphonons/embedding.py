@@ -1,0 +1,274 @@
+"""A defect in a perfect lattice: the change that it makes of the dynamical matrix, from the terms of atoms round it.
+
+The dynamical matrix of the sheet with the vacancy is that of the perfect sheet, which is block-circulant, and
+a change on the sites round the vacancy. The missing atom stays as a site without any coupling (a ghost), and
+is left out of every density of states. Frequencies are in THz, eigenvalues of dynamical matrices in THz^2.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import scipy.fft
+from ase import Atoms, units
+from phonopy.physical_units import get_physical_units
+from scipy.sparse import bsr_array, csr_array, kron
+from scipy.spatial import cKDTree
+
+from defectphonons import force_constants, relaxation, structures
+from defectphonons.hessian.terms import Hessian, Term
+from defectphonons.potentials import Potential, evaluate
+from defectphonons.structures import Defect
+
+TO_THZ2 = get_physical_units().DefaultToTHz ** 2  # from eV/(A^2 u)
+
+
+@dataclass(frozen=True)
+class Perfect:
+    """The dynamical matrix of a perfect sheet, or chain, of cells with S sites each."""
+
+    primitive: Atoms
+    shifts: np.ndarray  # (n_shifts, 2) lattice vectors to the cell that a block couples to
+    blocks: np.ndarray  # (n_shifts, 3S, 3S) THz^2
+
+    @classmethod
+    def of(cls, hessian: Hessian, primitive: Atoms) -> "Perfect":
+        """From the force constants of the primitive cell, each with the shift of the cell that it reaches to."""
+        shifts, into = np.unique(hessian.shifts[:, :2], axis=0, return_inverse=True)
+        roots = np.sqrt(primitive.get_masses())
+        weights = TO_THZ2 / (roots[hessian.first] * roots[hessian.second])
+        size = len(primitive)
+        blocks = np.zeros((len(shifts), size, size, 3, 3))
+        np.add.at(
+            blocks, (into.ravel(), hessian.first, hessian.second), weights[:, None, None] * hessian.blocks
+        )
+        return cls(primitive, shifts, blocks.swapaxes(2, 3).reshape(-1, 3 * size, 3 * size))
+
+    def fourier(self, grid: tuple[int, int], twist: np.ndarray | None = None) -> np.ndarray:
+        """(n1, n2, 3S, 3S) D(q) in THz^2 at the q of an n1 x n2 grid plus `twist`, in reciprocal lattice vectors.
+
+        With the phases of cells, not of atoms. Exact at each q, however small the grid is.
+        """
+        phases = 1.0 if twist is None else np.exp(2j * np.pi * self.shifts @ twist)[:, None, None]
+        wrapped = np.zeros((*grid, *self.blocks.shape[1:]), dtype=complex)
+        np.add.at(wrapped, tuple((self.shifts % grid).T), phases * self.blocks)
+        # D(q) is the sum of D(R) exp(i q R): numpy's inverse transform without its factor.
+        return scipy.fft.ifft2(wrapped, axes=(0, 1), norm="forward")
+
+
+def green(fourier: np.ndarray, z: complex, sites: np.ndarray) -> np.ndarray:
+    """(3 n_sites, 3 n_sites) of 1 / (z - D) in 1/THz^2 between `sites` (n_sites, 3) of a perfect n1 x n2 cell.
+
+    `fourier` (n1, n2, 3S, 3S) as from Perfect.fourier, without a twist. z in THz^2.
+    """
+    n1, n2, width = fourier.shape[:3]
+    waves = np.linalg.inv(z * np.eye(width) - fourier)
+    cells = scipy.fft.fft2(waves, axes=(0, 1), norm="forward")
+    cells = cells.reshape(n1, n2, width // 3, 3, width // 3, 3).swapaxes(3, 4)
+    u, v = np.moveaxis((sites[None, :, :2] - sites[:, None, :2]) % (n1, n2), -1, 0)
+    kinds = sites[:, 2]
+    return cells[u, v, kinds[:, None], kinds[None]].swapaxes(1, 2).reshape(3 * len(kinds), -1)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A perfect sheet with a defect: on some sites its dynamical matrix differs."""
+
+    perfect: Perfect
+    sites: np.ndarray  # (n_sites, 3): two lattice vectors to the cell, the site in it; the defect's own first
+    change: bsr_array  # (3 n_sites, 3 n_sites) THz^2, symmetric, in 3 x 3 blocks
+    vacant: bool  # whether the first site is empty: then `change` takes away all that couples to it
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """(n_sites, 3) ideal places in A, from that of the first site."""
+        primitive = self.perfect.primitive
+        places = self.sites[:, :2] @ primitive.cell.array[:2] + primitive.positions[self.sites[:, 2]]
+        return places - places[0]
+
+    @cached_property
+    def operations(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """What leaves the change as it is, of the rotations about the axis through the defect and the mirrors that hold it.
+
+        Of each the matrix (3, 3) and to which site it takes each (n_sites,).
+        """
+        turns = [np.pi / 3 * k for k in range(6)]
+        rotations = [
+            np.array([[np.cos(t), -np.sin(t), 0], [np.sin(t), np.cos(t), 0], [0, 0, 1]]) for t in turns
+        ]
+        kinds, tree, found = self.sites[:, 2], cKDTree(self.places), []
+        for operation in rotations + [rotation @ np.diag([1.0, -1.0, 1.0]) for rotation in rotations]:
+            apart, image = tree.query(self.places @ operation.T)
+            if apart.max() > 0.01 or (kinds[image] != kinds).any():
+                continue
+            matrix = on_coordinates(operation, image)
+            if abs(matrix @ self.change @ matrix.T - self.change).max() <= 1e-6 * abs(self.change).max():
+                found.append((operation, image))
+        return found
+
+    def along(self, sites: np.ndarray) -> np.ndarray:
+        """(n, 3 n_sites) vectors whose densities of states add up to that of `sites` (indices).
+
+        All three axes of one of each set of sites that the operations take into each other, as long as the root of
+        their number.
+        """
+        images = np.array([image for _, image in self.operations])
+        first, numbers = np.unique(images[:, sites].min(axis=0), return_counts=True)
+        found = np.zeros((len(first), 3, len(self.sites), 3))
+        for axis in range(3):
+            found[np.arange(len(first)), axis, first, axis] = np.sqrt(numbers)
+        return found.reshape(3 * len(first), -1)
+
+    def find(self, places: np.ndarray) -> np.ndarray:
+        """(n,) which of `sites` lie at `places` (n, 3) in A; ValueError if one is not among them."""
+        apart, found = cKDTree(self.places).query(places)
+        if apart.max() > 0.01:
+            raise ValueError(
+                f"{np.linalg.norm(places[apart.argmax()]):.1f} A from the defect there is no site that it changes: "
+                "embed a larger region, or ask for places nearer to it"
+            )
+        return found
+
+
+def without_image_strain(
+    primitive: Atoms, vacancy: Defect, relaxed: Atoms, potential: Potential, folder: Path
+) -> tuple[Defect, Atoms, float]:
+    """Relax the cell of a defect under the strain that cancels that of its images; also returns its elastic dipole in eV.
+
+    The elastic dipole is P = -(stress x volume), a trace of two equal entries, of the relaxed defect in its cell of fixed
+    area A, beyond that of the perfect sheet (C. Varvenne and E. Clouet, Phys. Rev. B 96, 224103 (2017)). About
+    one defect in an infinite isotropic sheet the displacement P / (2 pi C11 r) dilates nothing outside and adds the area
+    P / C11 within; in the cell all that surrounds it is stretched by as much, over its area. So the cell is strained by
+    P / (2 C11 A) along each axis. Relaxed geometries are kept in `folder`.
+    """
+    area = np.linalg.norm(np.cross(*relaxed.cell.array[:2]))
+    height = relaxed.cell.array[2, 2]
+    stress, before = (evaluate(potential, atoms)["stress"][:2].mean() for atoms in (relaxed, primitive))
+    dipole = -(stress - before) * area * height
+    stiffness = relaxation.elastic_constants(primitive, potential)[0] * units.J / units.m**2
+    strain = dipole / (2 * stiffness * area)
+    n = round((len(vacancy.pristine) / len(primitive)) ** 0.5)
+    ideal = structures.supercell(structures.strained(primitive, strain), n)
+    start = structures.strained(relaxed, strain)
+    there = relaxation.relax(start, potential, hold_symmetry=True, folder=folder)
+    return structures.vacancy(ideal, vacancy.name), there, float(dipole)
+
+
+def embed(
+    primitive: Atoms,
+    vacancy: Defect,
+    relaxed: Atoms,
+    potential: Potential,
+    *,
+    radius: float,
+    dtype: str = "float64",
+    folder: Path,
+) -> tuple[Embedded, dict[str, float]]:
+    """The vacancy of a `relaxed` cell, alone in the infinite sheet of `primitive`; and how good the seam is.
+
+    A Hessian is a sum of terms of single atoms (defectphonons.hessian.terms), each symmetric and with rows that add up to
+    zero. The terms of atoms within `radius` (A) of the empty site are those of the relaxed cell, all others
+    those of the perfect sheet, so that permutation symmetry and the acoustic sum rule hold at the seam as
+    everywhere else and nothing needs repair. What is neglected is how the strain round the vacancy
+    changes the terms outside. What was computed is kept in `folder`, and found there.
+
+    Residuals, in eV/A^2: `sum_rule` and `permutation`, and `seam`, the largest change of a constant within the
+    terms of the atoms in the last 3 A of the region.
+
+    Raises ValueError if `radius` is so small that the missing atom takes part in terms outside, or so large
+    that images of the vacancy take part in terms inside.
+    """
+    # Ideal places of the relaxed cell's atoms, in the cells in which phonopy lists them.
+    displacements = vacancy.atoms.positions - relaxed.positions
+    primitive, relaxed = force_constants.listed(primitive), force_constants.listed(relaxed)
+    ideal = relaxed.copy()
+    ideal.positions += displacements
+    perfect = {
+        int(term.atoms[0]): term
+        for term in force_constants.terms(primitive, potential, dtype=dtype, folder=folder)
+    }
+    reach = max(np.linalg.norm(nodes(term, primitive), axis=1).max() for term in perfect.values())
+    apart = relaxed.cell.lengths()[0]
+    if not reach < radius < apart - reach:
+        raise ValueError(
+            f"radius = {radius:g} A: must be above {reach:.1f} A, as far as the terms of an atom reach, and below "
+            f"{apart - reach:.1f} A, where those of the vacancy's images begin; with a larger supercell it may be larger"
+        )
+    basis = vacancy.kept % len(primitive)
+    (empty,) = set(range(len(vacancy.pristine))) - set(vacancy.kept.tolist())
+    origin = primitive.positions[empty % len(primitive)]
+    index = {(0, 0, empty % len(primitive)): 0}
+    rows, columns, blocks = [], [], []
+
+    def sites(places: np.ndarray, kinds: np.ndarray) -> list[tuple[int, int, int]]:
+        cells = (places + origin - primitive.positions[kinds]) @ np.linalg.inv(primitive.cell.array)
+        whole = np.rint(cells).astype(int)
+        # The cell may be strained by a little.
+        assert abs(cells - whole).max() < 0.1, "the defect is not on the lattice of the perfect sheet"
+        return [(u, v, s) for (u, v, _), s in zip(whole.tolist(), kinds.tolist(), strict=True)]
+
+    def add(found: list[tuple[int, int, int]], matrix: np.ndarray) -> None:
+        numbers = np.array([index.setdefault(site, len(index)) for site in found])
+        rows.append(np.repeat(numbers, len(numbers)))
+        columns.append(np.tile(numbers, len(numbers)))
+        blocks.append(matrix.reshape(-1, 3, 3))
+
+    def take_away(centre: np.ndarray, kind: int) -> list[tuple[int, int, int]]:
+        term = perfect[kind]
+        found = sites(centre + nodes(term, primitive), term.atoms)
+        add(found, -term.matrix)
+        return found
+
+    take_away(np.zeros(3), empty % len(primitive))
+    seam = 0.0
+    for term in force_constants.terms(relaxed, potential, dtype=dtype, folder=folder):
+        centre = int(term.atoms[0])
+        if vacancy.distances[centre] >= radius:
+            continue
+        found = sites(vacancy.from_site[centre] + nodes(term, ideal), basis[term.atoms])
+        add(found, term.matrix)
+        before = take_away(vacancy.from_site[centre], int(basis[centre]))
+        if vacancy.distances[centre] > radius - 3:
+            order = [before.index(site) for site in found]
+            change = term.matrix - perfect[int(basis[centre])].matrix[np.ix_(order, order)]
+            seam = max(seam, float(abs(change).max()))
+    first, second, every = (np.concatenate(each) for each in (rows, columns, blocks))
+    places = np.array(list(index))
+    constants = block_matrix(first, second, every, len(index))
+    residuals = {
+        "sum_rule": float(abs(constants @ np.tile(np.eye(3), (len(index), 1))).max()),
+        "permutation": float(abs(constants - constants.T).max()),
+        "seam": seam,
+    }
+    roots = np.sqrt(primitive.get_masses())[places[:, 2]]
+    weights = TO_THZ2 / (roots[first] * roots[second])
+    change = block_matrix(first, second, weights[:, None, None] * every, len(index))
+    whole = Perfect.of(Hessian.of(perfect.values()), primitive)
+    return Embedded(whole, places, change, vacant=True), residuals
+
+
+def nodes(term: Term, atoms: Atoms) -> np.ndarray:
+    """(M, 3) vectors in A from the atom that a term comes with to all that it depends on."""
+    places = atoms.positions[term.atoms] + term.shifts @ atoms.cell.array
+    return places - places[0]
+
+
+def block_matrix(first: np.ndarray, second: np.ndarray, blocks: np.ndarray, size: int) -> bsr_array:
+    """(3 size, 3 size) matrix with the sums of `blocks` (n, 3, 3) at block row `first` and column `second`."""
+    codes, into = np.unique(first * size + second, return_inverse=True)
+    adding = csr_array((np.ones(len(into)), (into, np.arange(len(into)))))
+    sums = (adding @ blocks.reshape(-1, 9)).reshape(-1, 3, 3)
+    starts = np.searchsorted(codes, size * np.arange(size + 1))
+    return bsr_array((sums, codes % size, starts), shape=(3 * size, 3 * size))
+
+
+def pairs(matrix: bsr_array) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) block row and (n,) block column of each of the blocks in `matrix.data`."""
+    return np.repeat(np.arange(len(matrix.indptr) - 1), np.diff(matrix.indptr)), matrix.indices
+
+
+def on_coordinates(operation: np.ndarray, image: np.ndarray) -> csr_array:
+    """(3 n_sites, 3 n_sites) what an operation, as in Embedded.operations, does to displacements."""
+    each = np.arange(len(image))
+    return kron(csr_array((np.ones(len(image)), (image, each))), operation, format="csr")

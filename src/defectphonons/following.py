@@ -1,0 +1,153 @@
+"""Follow a mode at Gamma from a cell with a defect to a larger one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from defectphonons import localisation, spectra
+from defectphonons.localisation import DefectiveSheet
+from defectphonons.spectra import GammaModes, Groups
+from defectphonons.structures import Defect
+
+
+@dataclass(frozen=True)
+class Continued:
+    """What a mode of one cell has become in another.
+
+    There its pattern is spread over states; `atoms` and `weights` are those of the part of it that lies
+    within WINDOW of the median frequency. A state of the sheet that happens to lie close by mixes with a
+    localised mode, but the sum of the two, weighted by the amplitudes of the pattern, does not know it.
+    """
+
+    frequency_THz: float  # median
+    width_THz: float  # between the quartiles
+    share: float  # of the pattern, within WINDOW of the median
+    core: float  # of the pattern, within a fifth of it
+    atoms: float  # that take part: participation ratio x N
+    weights: dict[str, float]  # of groups of atoms
+
+    @classmethod
+    def of(
+        cls, frequencies: np.ndarray, shares: np.ndarray, motion: np.ndarray, groups: Groups
+    ) -> "Continued":
+        """From the shares (k,) of a pattern at `frequencies` (k,), and the `motion` (N,) of its part in the window."""
+        lower, middle, upper = (quantile(frequencies, shares, part) for part in (0.25, 0.5, 0.75))
+        share = float(motion.sum())
+        motion = motion / share
+        return cls(
+            middle,
+            upper - lower,
+            share,
+            float(shares[abs(frequencies - middle) < localisation.WINDOW / 5].sum()),
+            float(len(motion) * localisation.participation_ratio(motion)),
+            {name: float(motion[atoms].sum()) for name, atoms in groups.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """Modes at Gamma of a cell with a defect, each degenerate set as a pattern round the empty site.
+
+    Out to half the cell's lattice constant in the plane, and brought to unit norm.
+    """
+
+    vectors: list[np.ndarray]  # [set] (n_inner, 3, degeneracy)
+    from_site: np.ndarray  # (n_inner, 3) A
+
+    @classmethod
+    def of(cls, gamma: GammaModes, sets: list[int], defect: Defect) -> "Patterns":
+        reach = defect.atoms.cell.lengths()[0] / 2
+        inner = np.flatnonzero(np.linalg.norm(defect.from_site[:, :2], axis=1) < reach - 0.1)
+        vectors = [gamma.eigenvectors[inner][:, :, gamma.sets[each]] for each in sets]
+        return cls([each / np.linalg.norm(each) for each in vectors], defect.from_site[inner])
+
+    def amplitudes(
+        self, sheet: DefectiveSheet, q_points: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, list[np.ndarray], np.ndarray]]:
+        """At each q of a cell: its frequencies, [set] (degeneracy, n_modes) <e|pattern>, eigenvectors.
+
+        The squares of a set's amplitudes add up to 1. Eigenvectors (N, 3, n_modes).
+        """
+        there = sheet.vacancy
+        apart = np.linalg.norm(self.from_site[:, None] - there.from_site[None], axis=2)
+        same = apart.argmin(axis=1)
+        # The two are cut from sheets of the same lattice constant: the ideal places coincide.
+        assert apart.min(axis=1).max() < 0.01, "the two cells do not have the same ideal places"
+        reciprocal = 2 * np.pi * np.linalg.inv(sheet.phonon.primitive.cell).T
+        for q_point in q_points:
+            sheet.phonon.run_qpoints([q_point], with_eigenvectors=True)
+            vectors = sheet.phonon.qpoints.eigenvectors[0]
+            vectors = vectors.reshape(-1, 3, vectors.shape[1])
+            # From phonopy's phases, which belong to atoms of one cell, to the atoms round the site.
+            phases = np.exp(1j * there.from_site[same] @ (q_point @ reciprocal))
+            around = (vectors[same] * phases[:, None, None]).conj()
+            found = [np.einsum("iam,iag->gm", around, each) for each in self.vectors]
+            yield sheet.phonon.qpoints.frequencies[0], found, vectors
+
+
+def continued(patterns: Patterns, sheet: DefectiveSheet, mesh: int, groups: Groups) -> list[Continued]:
+    """Where `patterns` are found in `sheet`, on a mesh x mesh grid; `groups` are of atoms of `sheet`."""
+    # Of q and -q one, whose eigenvectors are conjugate; of a star all, for the participation of one is not that of all.
+    points, multiplicities = zip(*spectra.half_of_mesh(mesh), strict=True)
+    q_points = np.column_stack([points, np.zeros(len(points))])
+    # The eigenvectors of all q are kept where they are less than a gigabyte, else computed again: which of them count is
+    # known only when all frequencies are.
+    size = 16 * (3 * len(sheet.relaxed)) ** 2 * len(q_points)
+    kept = list(patterns.amplitudes(sheet, q_points)) if size < 1e9 else None
+    states = [(levels, amplitudes) for levels, amplitudes, _ in kept or patterns.amplitudes(sheet, q_points)]
+    frequencies = np.concatenate([each for each, _ in states])
+    shares = [
+        np.concatenate(
+            [
+                multiplicity * (abs(amplitudes[number]) ** 2).sum(axis=0)
+                for multiplicity, (_, amplitudes) in zip(multiplicities, states, strict=True)
+            ]
+        )
+        for number in range(len(patterns.vectors))
+    ]
+    middles = [quantile(frequencies, each, 0.5) for each in shares]
+    motions = np.zeros((len(patterns.vectors), len(sheet.relaxed)))
+    for multiplicity, (levels, amplitudes, vectors) in zip(
+        multiplicities, kept or patterns.amplitudes(sheet, q_points), strict=True
+    ):
+        for number, middle in enumerate(middles):
+            near = abs(levels - middle) < localisation.WINDOW
+            projected = vectors[:, :, near] @ amplitudes[number][:, near].T
+            motions[number] += multiplicity * (abs(projected) ** 2).sum(axis=(1, 2))
+    return [Continued.of(frequencies, *each, groups) for each in zip(shares, motions, strict=True)]
+
+
+def flatness(
+    patterns: Patterns, frequencies: list[float], sheet: DefectiveSheet, q_points: np.ndarray
+) -> list[float]:
+    """The least part of each pattern that stays within WINDOW of its frequency at Gamma (THz), at any of `q_points`."""
+    least = np.ones(len(frequencies))
+    for levels, amplitudes, _ in patterns.amplitudes(sheet, q_points):
+        for number, frequency in enumerate(frequencies):
+            near = abs(levels - frequency) < localisation.WINDOW
+            least[number] = min(least[number], (abs(amplitudes[number][:, near]) ** 2).sum())
+    return least.tolist()
+
+
+def quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
+    """The value that `share` of the weight does not exceed."""
+    order = values.argsort()
+    reached = weights[order].cumsum()
+    return float(values[order][np.searchsorted(reached, share * reached[-1])])
+
+
+def character(first: Continued, last: Continued) -> str:
+    """What a mode of a small cell (`first`) is by a larger one (`last`).
+
+    'resonance' if less than 0.8 of its pattern lies within WINDOW of one frequency, in either cell;
+    'narrow resonance' if in the larger one less than 0.8 lies within a fifth of that; 'localised', which
+    means sharper than this, if it keeps its frequency and takes in no more than 1.2 times the atoms;
+    else 'undecided'.
+    """
+    if min(first.share, last.share) < 0.8:
+        return "resonance"
+    if last.core < 0.8:
+        return "narrow resonance"
+    stays = abs(last.frequency_THz - first.frequency_THz) < localisation.WINDOW
+    return "localised" if stays and last.atoms < 1.2 * first.atoms else "undecided"

@@ -1,0 +1,1 @@
+"""Labelled configurations: read, check, split, import from other programs, label by DFT."""

@@ -1,0 +1,1 @@
+"""Models: load, train, ship, committees, what they are worth."""

@@ -1,0 +1,53 @@
+"""Load a model of data/models, or one that is trusted, after checking that it is the file it should be."""
+
+from dataclasses import replace
+
+from ase import Atoms
+
+from defectphonons import potentials
+from defectphonons.potentials import Potential
+from helpers import paths, records
+from helpers.data import dataset
+
+
+def load(
+    model: str,
+    *,
+    device: str = "cpu",
+    trust_model: bool = False,
+    elements: tuple[str, ...] = (),
+) -> Potential:
+    """The model of that name in data/models, or at that path, in float64 on `device`.
+
+    Loading a model executes code that the file contains. So a file of data/models that has a .json must
+    have the checksum in it, and any other file is refused unless its checksum is in one of these
+    or `trust_model` is set.
+
+    Raises FileNotFoundError when there is no such file, and ValueError when the file is not what
+    it should be, when it does not know one of `elements`, or when `device` is not there.
+    """
+    path = paths.model_file(model)
+    checksum = records.sha256(path)
+    own = records.of_model(path) if path.parent == paths.MODELS else None
+    if own and checksum != own["sha256"]:
+        raise ValueError(
+            f"model {path.name} has sha256 {checksum[:16]}…, but data/models/{path.stem}.json says "
+            f"{own['sha256'][:16]}…: it is damaged or was exchanged; restore both from git"
+        )
+    registered = checksum in [record["sha256"] for record in records.registry().values()]
+    if not registered and not trust_model:
+        raise ValueError(
+            f"model {path} (sha256 {checksum[:16]}…) has no record in data/models. Loading a model executes code "
+            "that the file contains: set trust_model = True if you know where it comes from"
+        )
+    loaded = potentials.load(path, device=device, elements=elements, checksum=checksum)
+    return replace(loaded, origin="in data/models" if registered else "NOT in data/models")
+
+
+def training_frames(potential: Potential) -> list[Atoms] | None:
+    """The frames that a model of data/models was trained on; None where they are not known here."""
+    for record in records.registry().values():
+        data = paths.DATA / record["data"]["file"]
+        if record["sha256"] == potential.checksum and data.is_file():
+            return [atoms for atoms in dataset.read(data) if dataset.group(atoms) in record["split"]["train"]]
+    return None
