@@ -469,6 +469,7 @@ class Dilute(Simulation):
     mesh: int = Field(default=96, ge=12, le=1000)
     broadening: Width = 0.05
     smearing: Width = 0.05
+    isotope_samples: int = Field(default=8, ge=0, le=1000)
     cells_per_vacancy: Increasing[Annotated[int, Field(le=10**9)]] = [36, 144, 576, 10000]
 
     @property
