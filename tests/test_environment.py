@@ -61,5 +61,5 @@ def test_environment_points_to_the_lock():
 
 
 def test_who_reads_data_or_draws_pictures_does_not_wait_for_pytorch():
-    program = "import sys; from defectphonons import localisation; from helpers import figures; from helpers.data import dataset; from helpers.models import evaluation, training; print('torch' in sys.modules)"
+    program = "import sys; from defectphonons import localisation; from helpers.data import dataset; from helpers.figures import evaluation, style; from helpers.models import evaluation, training; print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", program], text=True) == "False\n"

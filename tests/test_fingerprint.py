@@ -109,16 +109,16 @@ def test_a_change_reaches_the_keys_that_depend_on_it(before, sources, module, ol
 
 
 def test_a_picture_depends_on_what_draws_it_and_on_the_style(before, sources):
-    figures = sources / "helpers" / "figures.py"
+    figures = sources / "helpers" / "figures"
     keys, shown, pictures = before
-    edit(figures, "def thermal(", "def thermal(*,\n    ")
+    edit(figures / "pristine.py", "def thermal(", "def thermal(*,\n    ")
     keys_now, shown_now, pictures_now = state()
     assert keys_now == keys
     assert changed(shown, shown_now) == {"04_pristine"}
     assert changed(pictures, pictures_now) == {"thermal"} & pictures.keys()
-    edit(figures, "def parity(", "def parity(*,\n    ")
+    edit(figures / "evaluation.py", "def parity(", "def parity(*,\n    ")
     assert changed(pictures, state()[2]) == {"parity"}
-    edit(figures, '"figure.dpi": 110', '"figure.dpi": 111')
+    edit(figures / "style.py", '"figure.dpi": 110', '"figure.dpi": 111')
     keys_now, shown_now, pictures_now = state()
     assert keys_now == keys
     assert changed(shown, shown_now) == shown.keys() and changed(pictures, pictures_now) == pictures.keys()

@@ -29,8 +29,9 @@ from defectphonons import (
     spectra,
     structures,
 )
-from helpers import figures, paths
+from helpers import paths
 from helpers.data import accuracy, dataset
+from helpers.figures import style
 from helpers.models import potential
 
 LITERATURE = json.loads((paths.DATA / "literature.json").read_text())["WSe2"]
@@ -614,8 +615,8 @@ def test_dispersion_is_grimmes_and_fades_with_the_cut(mace, primitive):
 
 def test_pictures_keep_their_style_whatever_else_sets_one():
     plt.rcParams["font.size"] = 8  # as MACE does when it is imported
-    figure, _ = figures.new()
-    assert plt.rcParams["font.size"] == figures.STYLE["font.size"] == 9
+    figure, _ = style.new()
+    assert plt.rcParams["font.size"] == style.STYLE["font.size"] == 9
     plt.close(figure)
 
 

@@ -187,7 +187,7 @@ def test_what_no_longer_follows_is_named(tmp_path):
     assert "notebooks/08_dilute_limit.ipynb: parameters, inputs or what is computed have changed" in stale()
     assert "figures/dilute_modes: parameters, inputs or what is computed have changed" in stale()
     assert not [line for line in stale() if "07_comparison" in line]
-    replace("src/helpers/figures.py", "def comparison(", "def comparison(*, ")
+    replace("src/helpers/figures/comparison.py", "def comparison(", "def comparison(*, ")
     assert "notebooks/07_comparison.ipynb: what is printed or drawn has changed" in stale()
     assert "figures/comparison_6x6: what is printed or drawn has changed" in stale()
     assert not [line for line in stale() if line.startswith("figures/modes_by_size")]

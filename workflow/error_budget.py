@@ -26,8 +26,9 @@ from ase.units import _amu, _e
 from tqdm import tqdm
 
 from defectphonons import spectra, structures
-from helpers import figures, paths, records
+from helpers import paths, records
 from helpers.data import dft
+from helpers.figures import style
 
 FOLDER = paths.DATA / "error_budget"
 STEP = 0.02  # A, of the displaced atoms
@@ -199,7 +200,7 @@ def draw() -> None:
     Of what is there. Spin-orbit coupling is compared with LDA without it. Below the left end of an axis counts as there.
     """
     found = {each: json.loads(part(*each).read_text()) for each in EVERY if part(*each).exists()}
-    figure, (left, middle, right) = figures.new(7.4, 3.4, ncols=3, width_ratios=(1.2, 0.8, 1))
+    figure, (left, middle, right) = style.new(7.4, 3.4, ncols=3, width_ratios=(1.2, 0.8, 1))
     names = [name for name in SHEET if name != OWN and ("sheet", name) in found]
     against = [found["sheet", "LDA" if name == SPIN_ORBIT else OWN] for name in names]
     places, key = np.arange(len(names)), "modes_in_the_cell_of_the_data_per_cm"
@@ -209,8 +210,8 @@ def draw() -> None:
             for name, other in zip(names, against, strict=True)
         ]
         left.semilogx(
-            np.maximum(shifts, 0.01), places + 0.12 * (number - 1.5), figures.MARKERS[number],
-            color=figures.COLOURS[number], markersize=5, markerfacecolor="none", label=irrep,
+            np.maximum(shifts, 0.01), places + 0.12 * (number - 1.5), style.MARKERS[number],
+            color=style.COLOURS[number], markersize=5, markerfacecolor="none", label=irrep,
         )  # fmt: skip
     left.set(xlabel="shift of modes at Γ,\na = 3.32 Å (cm$^{-1}$)", xlim=(0.007, 30))
     key = "lattice_constant_A"
@@ -233,7 +234,7 @@ def draw() -> None:
     for number, label in enumerate(("forces", "changes of forces")):
         right.semilogx(
             np.maximum([each[number] for each in differences], 1e-3), np.arange(len(names)) + 0.12 * (2 * number - 1),
-            figures.MARKERS[number], color=figures.COLOURS[number], markersize=5, markerfacecolor="none", label=label,
+            style.MARKERS[number], color=style.COLOURS[number], markersize=5, markerfacecolor="none", label=label,
         )  # fmt: skip
     right.set(xlabel="r.m.s. difference, V$_\\mathrm{Se}$\nin 3 × 3 (meV/Å)", xlim=(6e-4, 20))
     right.set_yticks(np.arange(len(names)), names)

@@ -19,7 +19,7 @@ from defectphonons import force_constants, localisation, spectra, structures
 from defectphonons.localisation import Mode
 from defectphonons.spectra import PER_CM, Bands
 from defectphonons.structures import Defect
-from helpers.figures import ORANGE, SKY, VERMILION
+from helpers.figures.style import ORANGE, SKY, VERMILION
 
 AMPLITUDE = 0.6  # A, of the atom that moves most
 STEPS = 32  # pictures of one period

@@ -121,7 +121,7 @@ def formula(tex: re.Match[str]) -> str:
 
 def saved(source: str) -> list[str]:
     """Names under which the source of a cell saves pictures; a name with a changing part is a pattern."""
-    names = re.findall(r'figures\.save\(.*, run, f?"([^"]+)"\)', source)
+    names = re.findall(r'style\.save\(.*, run, f?"([^"]+)"\)', source)
     return [re.sub(r"\{[^}]*\}", "[^/]+", each) for each in names]
 
 

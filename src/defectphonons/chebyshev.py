@@ -283,7 +283,7 @@ def cells_on_mesh(embedded: Embedded, n: int, mesh: int) -> Iterator[tuple[Cell,
 def local_dos(embedded: Embedded, n: int, mesh: int, groups: dict[str, np.ndarray], count: int) -> Spectrum:
     """Shares of `groups` of sites (indices) in the modes of an n x n cell on a mesh, from `count` moments.
 
-    As from phonons.on_mesh: its "modes" are those of `states`.
+    As from spectra.on_mesh: its "modes" are those of `states`.
     """
     starts = {name: embedded.along(sites) for name, sites in groups.items()}
     frequencies, weights, shares = [], [], {name: [] for name in groups}
@@ -326,7 +326,7 @@ def on_sites(patterns: Patterns, embedded: Embedded) -> list[np.ndarray]:
 def continued(
     vectors: list[np.ndarray], cell: Cell, groups: dict[str, np.ndarray], count: int
 ) -> list[Continued]:
-    """As localisation.continued, for patterns `on_sites` at Gamma of a cell; `groups` are of sites (indices)."""
+    """As following.continued, for patterns `on_sites` at Gamma of a cell; `groups` are of sites (indices)."""
     number = np.repeat(np.arange(len(vectors)), [len(each) for each in vectors])
     starts = cell.spread(np.concatenate(vectors))
     frequencies, weights = states(cell.moments(starts, count), cell.range)

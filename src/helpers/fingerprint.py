@@ -12,8 +12,9 @@ from defectphonons.fingerprint import Bare, Module, digest, plain, references
 BOOKKEEPING = fingerprint.BOOKKEEPING | {
     f"{__package__}.{name}" for name in ("execution", "fingerprint", "parameters", "paths", "records")
 }
-# A statement of a notebook that begins with one of these shows something and computes nothing.
-SHOWING = {"display", "figures", "nglview", "pd", "print"}
+# A statement of a notebook that begins with one of these, or with a module of FIGURES, shows something and computes nothing.
+SHOWING = {"display", "nglview", "pd", "print"}
+FIGURES = f"{__package__}.figures"
 
 
 @functools.cache
@@ -25,7 +26,7 @@ def of_notebook(cells: tuple[str, ...]) -> str:
 @functools.cache  # a run's key is asked for by every run that needs it
 def of_result(cells: tuple[str, ...]) -> str:
     """Return the fingerprint of what the code `cells` of a notebook compute, without what they print and draw."""
-    return of_statements(Computing().visit(parsed(cells)), cells)
+    return of_statements(Computing(imports(cells)[0]).visit(parsed(cells)), cells)
 
 
 def of_picture(cells: tuple[str, ...], name: str) -> str:
@@ -33,14 +34,15 @@ def of_picture(cells: tuple[str, ...], name: str) -> str:
 
     Raises ValueError if no cell saves such a picture.
     """
-    statements = [each for each in ast.walk(imports(cells)[1]) if isinstance(each, ast.Assign | ast.Expr)]
+    known, tree = imports(cells)
+    statements = [each for each in ast.walk(tree) if isinstance(each, ast.Assign | ast.Expr)]
     statements.sort(key=lambda each: each.lineno)
     drawing = {}  # variable -> the statement that drew into it last
     for statement in statements:
         call = statement.value
-        if isinstance(statement, ast.Assign) and root(call) == "figures":
+        if isinstance(statement, ast.Assign) and draws(call, known):
             drawing[ast.unparse(statement.targets[0])] = statement
-        if not (isinstance(call, ast.Call) and ast.unparse(call.func) == "figures.save"):
+        if not (draws(call, known) and ast.unparse(call.func) == "style.save"):
             continue
         saved = re.sub(r"\{[^}]*\}", "[^/]+", ast.unparse(call.args[2]).removeprefix("f").strip("'"))
         if re.fullmatch(saved, name):
@@ -73,6 +75,11 @@ def parsed(cells: tuple[str, ...]) -> ast.Module:
     return Bare().visit(ast.parse("\n".join(cells)))
 
 
+def draws(node: ast.AST, known: Module) -> bool:
+    """Return whether a call begins with a module of the figures."""
+    return known.modules.get(root(node), "").startswith(FIGURES)
+
+
 def root(node: ast.AST) -> str:
     """Return the name with which a call or an attribute begins."""
     while isinstance(node, ast.Call | ast.Attribute | ast.Subscript):
@@ -83,11 +90,14 @@ def root(node: ast.AST) -> str:
 class Computing(ast.NodeTransformer):
     """Takes away what only shows: what is printed, displayed and drawn, and loops that do nothing else."""
 
+    def __init__(self, known: Module):
+        self.known = known
+
     def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
-        return None if root(node.value) in SHOWING else node
+        return None if root(node.value) in SHOWING or draws(node.value, self.known) else node
 
     def visit_Assign(self, node: ast.Assign) -> ast.Assign | None:
-        return None if root(node.value) == "figures" else node
+        return None if draws(node.value, self.known) else node
 
     def visit_block(self, node: Any) -> Any:
         """A loop or condition, unless nothing is left in it."""

@@ -146,7 +146,7 @@ def force_changes(dft: Phonopy, other: Phonopy) -> float:
 
 
 def optical_sets(dft: Phonopy, other: Phonopy) -> list[PairedSet]:
-    """Return `phonons.pair_sets` at Gamma of two cells, both symmetrised, without the acoustic sets."""
+    """Return `spectra.pair_sets` at Gamma of two cells, both symmetrised, without the acoustic sets."""
     paired = spectra.pair_sets(spectra.gamma_modes(dft), spectra.gamma_modes(other))
     return [each for each in paired if each.frequency_THz > 0.1]
 
@@ -201,7 +201,7 @@ def vacancy_errors(dft: Phonopy, other: Phonopy) -> dict[str, float]:
 
 
 def sheet_pairs(dft: Phonopy, other: Phonopy, label: str) -> np.ndarray:
-    """Return `phonons.pair` at a point of SHEET, for cells of the sheet, both symmetrised.
+    """Return `spectra.pair` at a point of SHEET, for cells of the sheet, both symmetrised.
 
     At Gamma without the three acoustic modes, which are any mixture of three.
     """

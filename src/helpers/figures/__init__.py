@@ -1,0 +1,1 @@
+"""Pictures: their style, and a module for the pictures of each notebook."""
