@@ -90,7 +90,7 @@ def test_what_lies_there_damaged_is_executed_anew(tmp_path):
     notebook, result = folder / "notebook.ipynb", folder / "result.json"
 
     def executed() -> bool:
-        done = run("snakemake", "01_data", "again", "--quiet", "rules", "--nolock", results=tmp_path)
+        done = run("snakemake", "01_data", "--quiet", "rules", "--nolock", results=tmp_path)
         assert done.returncode == 0, done.stderr
         assert json.loads(result.read_text())["results"] and json.loads(notebook.read_text())["cells"]
         return "01_data ..." in done.stdout
