@@ -378,7 +378,10 @@ BAD_VASPRUN = {
         "atominfo: 2 atoms are listed where 3 are announced",
     ),
     "no energy": (edit(r"<i name=\"e_fr_energy\">.*</i>", "", count=0), "ionic step 1: cannot be read"),
-    "predicted": (lambda text: re.sub(r"<scstep>[\s\S]*?</scstep>", "", text), "step 1: no electronic steps"),
+    "predicted": (
+        lambda text: re.sub(r"<scstep>[\s\S]*?</scstep>", "", text),
+        "no frame is left to import .* left out, 20 ionic steps predicted by VASP's force field",
+    ),
     "another program's": (lambda text: '<?xml version="1.0"?><modeling></modeling>', "not VASP's"),
     "no element": (edit(r"Ti( *</c>|_sv_GW)", r"Qq\1", count=0), "atominfo: 'Qq' is no element"),
 }
@@ -611,6 +614,28 @@ def test_computed_steps_of_a_run_with_a_force_field(end, two_steps, run):
     for atoms in dataset.read(out):
         assert atoms.cell.lengths() == pytest.approx([17.93435] * 3)
         assert atoms.get_stress()[0] == pytest.approx(KBAR * 4.29429)
+
+
+def test_computed_steps_of_a_vasprun_with_a_force_field(run):
+    """Predicted ones stand beside <calculation>, as VASP 6 writes them, or are one without electronic steps."""
+    text = unpacked("vasprun_Ti.xml.xz")
+    code, out, _, _ = run(text)
+    energies = [dataset.energy(atoms) for atoms in dataset.read(out)]
+    head, *steps, end = re.split(r"(?=<calculation>)|(?<=</calculation>)", text)
+    steps = [step for step in steps if "<calculation>" in step]
+    without = [re.sub(r"<scstep>[\s\S]*?</scstep>", "", step) for step in steps]
+    beside = [re.sub(r"</?calculation>|<dos>[\s\S]*</dos>", "", step) for step in without]
+    for predicted in (without, beside):
+        mixed = [*predicted[:3], steps[3], *predicted[4:18], *steps[18:], predicted[0]]
+        code, out, _, errors = run("".join([head, *mixed, end]))
+        assert (
+            code == 3
+            and [dataset.energy(atoms) for atoms in dataset.read(out)] == energies[3:4] + energies[18:]
+        )
+        assert len(errors) == 1 and "left out, 18 ionic steps predicted by VASP's force field" in errors[0]
+    code, out, _, errors = run("".join([head, *mixed[:10]]))
+    assert code == 3 and len(dataset.read(out)) == 1
+    assert ["after 1 ionic steps" in errors[0], "9 ionic steps predicted" in errors[1]] == [True, True]
 
 
 def test_with_isif_1_there_is_no_stress(run):

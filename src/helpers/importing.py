@@ -259,14 +259,20 @@ def symbols_of(atominfo: ElementTree.Element, place: str) -> list[str]:
 
 
 def vasprun(path: Path) -> Frames:
-    """Yield the ionic steps of a vasprun.xml; one that took NELM electronic steps counts as not converged."""
+    """Yield the ionic steps of a vasprun.xml; one that took NELM electronic steps counts as not converged.
+
+    Steps that VASP's force field predicted stand outside of a <calculation>, or in one without electronic steps: they
+    are counted.
+    """
     symbols: list[str] = []
     settings: dict[str, str] = {}
-    number = 0
+    number, n_predicted, within, end = 0, 0, False, None
     with dataset.opened(path) as file:
         try:
-            for _, part in ElementTree.iterparse(file):
-                if part.tag in ("incar", "parameters"):
+            for event, part in ElementTree.iterparse(file, ("start", "end")):
+                if event == "start":
+                    within = within or part.tag == "calculation"
+                elif part.tag in ("incar", "parameters"):
                     for each in part.iter("i"):  # NELM is there again further on, for linear response
                         settings.setdefault(each.get("name"), each.text)
                 elif part.tag == "atominfo":
@@ -274,12 +280,19 @@ def vasprun(path: Path) -> Frames:
                         symbols = symbols_of(part, f"{path}, atominfo")
                 elif part.tag == "set" and symbols:
                     part.clear()  # eigenvalues and densities of states, most of the file
+                elif part.tag == "calculation" and part.find("scstep") is None:
+                    n_predicted, within = n_predicted + 1, False
+                    part.clear()
                 elif part.tag == "calculation":
-                    number += 1
+                    number, within = number + 1, False
                     place = f"{path}, ionic step {number}"
                     with reading(place):
                         step = place, *ionic_step(part, symbols, settings, place)
                     yield step
+                    part.clear()
+                elif part.tag in ("structure", "varray") and not within:
+                    # Those of the first and the last step, which are there twice, have a name.
+                    n_predicted += part.tag == "structure" and part.get("name") is None
                     part.clear()
         except LookupError as error:
             raise ValueError(f"{path}, line 1: {error}: damaged. Copy it again") from None
@@ -287,9 +300,12 @@ def vasprun(path: Path) -> Frames:
             place = f"{path}, line {error.position[0]}"
             if error.code not in CUT_XML:
                 raise ValueError(f"{place}: not whole ({error}): damaged. Copy it again") from None
-            yield place, None, [f"the file ends after {number} ionic steps {KILLED}"]
-            return
-    if not number:
+            end = place, None, [f"the file ends after {number} ionic steps {KILLED}"]
+    if end:
+        yield end
+    if n_predicted:
+        yield str(path), None, [f"left out, {n_predicted} ionic steps {PREDICTED}"]
+    if not (number or n_predicted or end):
         raise ValueError(f"{path}: no ionic steps in it: not VASP's, or nothing was computed")
 
 
@@ -297,8 +313,6 @@ def ionic_step(
     step: ElementTree.Element, symbols: list[str], settings: dict[str, str], place: str
 ) -> tuple[Atoms | None, list[str]]:
     """Return frame and remarks of a <calculation> of a vasprun.xml."""
-    if step.find("scstep") is None:
-        raise ValueError(f"{place}: no electronic steps: {PREDICTED}")
     # Electronic steps of a linear response come after the structure.
     if [child.tag for child in step].index("structure") >= int(settings["NELM"]):
         return None, [NOT_CONVERGED]
