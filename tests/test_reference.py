@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -69,6 +70,45 @@ def test_frames_are_labelled_in_order_and_what_failed_is_tried_again(frames, tmp
     other = reference.Settings(density=1e-6)
     reference.label(tmp_path / "in.xyz", tmp_path / "out.xyz", other)
     assert len(list((tmp_path / "out.parts").glob("*.xyz"))) == 8  # other settings, other results
+
+
+def test_a_damaged_part_is_computed_again_and_one_without_a_checksum_counts(
+    frames, tmp_path, monkeypatch, capfd
+):
+    computed = tmp_path / "computed"
+    computed.mkdir()
+
+    class Counting(LennardJones):
+        def calculate(self, atoms=None, *args, **kwargs):
+            (computed / reference.name(atoms, reference.Settings())).touch()
+            super().calculate(atoms, *args, **kwargs)
+
+    def label() -> tuple[int, str]:
+        (tmp_path / "out.xyz").unlink(missing_ok=True)
+        for each in computed.iterdir():
+            each.unlink()
+        assert not reference.label(tmp_path / "in.xyz", tmp_path / "out.xyz", reference.Settings())
+        for atoms, given in zip(dataset.read(tmp_path / "out.xyz"), frames, strict=True):
+            assert atoms.get_forces() == pytest.approx(given.get_forces(), abs=1e-6)
+            assert "sha256" not in atoms.info
+        return len(list(computed.iterdir())), capfd.readouterr().err
+
+    monkeypatch.setattr(reference, "calculator", lambda *given: Counting(sigma=2.0))
+    assert label()[0] == 4
+    assert label()[0] == 0
+    first, second, *_ = sorted((tmp_path / "out.parts").glob("*.xyz"))
+    digit = re.search(r"\d(?=\s*$)", first.read_text()).start()  # of the last force
+    for damaged in (
+        lambda text: text[:digit] + str((int(text[digit]) + 1) % 10) + text[digit + 1 :],
+        lambda text: text[: len(text) // 2],
+        lambda text: "",
+    ):
+        first.write_text(damaged(first.read_text()))
+        n_computed, said = label()
+        assert n_computed == 1
+        assert f"{first} is damaged, and computed again" in said and str(second) not in said
+    second.write_text(re.sub(" sha256=[0-9a-f]+", "", second.read_text()))
+    assert label()[0] == 0
 
 
 def test_a_killed_process_is_named_and_nothing_else_is_lost(frames, tmp_path, monkeypatch):
