@@ -15,7 +15,7 @@ from helpers import execution, fingerprint, parameters, paths, records, sweeps
 
 SWEEP = config.get("sweep")
 if "sweep" in sys.argv and not SWEEP:
-    sys.exit("A sweep of what? Name a file: snakemake sweep --config sweep=params/thesis.yaml")
+    sys.exit("A sweep of what? Name a file: wse2 sweep params/thesis.yaml")
 
 QUIET = "--quiet" in sys.argv  # as `make` calls
 if QUIET:

@@ -4,7 +4,6 @@ import gzip
 import lzma
 import re
 import shutil
-import sys
 import time
 import tracemalloc
 from copy import deepcopy
@@ -21,14 +20,14 @@ from ase.neighborlist import neighbor_list
 from ase.spacegroup import crystal
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from helpers import dataset, importing, paths, records
+from helpers import cli, dataset, importing, paths, records
 
 DATA = paths.ROOT / "tests" / "data"
 KBAR = 6.2415091e-4  # eV/A^3: 1e8 Pa over 1.602176634e11 Pa
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
+def run(tmp_path, capsys):
     """The command, with IN as text or a path: exit code, OUT.xyz, and its lines on stdout and stderr."""
 
     def call(*sources, options=(), name="IN"):
@@ -41,12 +40,9 @@ def run(tmp_path, monkeypatch, capsys):
             names.append(str(source))
         out = tmp_path / "OUT.xyz"
         out.unlink(missing_ok=True)
-        monkeypatch.setattr(sys, "argv", ["dataset", "import", *names, str(out), *options])
-        try:
-            importing.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code
+        with pytest.raises(SystemExit) as stop:
+            cli.app(["import", *names, str(out), *options])
+        code = stop.value.code
         told = capsys.readouterr()
         return code, out, told.out.splitlines(), told.err.splitlines()
 
@@ -444,16 +440,13 @@ def test_files_of_other_kinds_are_refused(text, run):
     )
 
 
-def test_no_file_is_refused_and_none_is_overwritten(run, tmp_path, monkeypatch, capsys):
+def test_no_file_is_refused_and_none_is_overwritten(run, tmp_path, capsys):
     refused(run(tmp_path / "missing"), "No such file .*missing")
     shutil.copy(DATA / "OUTCAR_Ni.gz", tmp_path)
     before = records.sha256(tmp_path / "OUTCAR_Ni.gz")
     # OUT.xyz forgotten: the last IN must not be taken for it.
-    monkeypatch.setattr(
-        sys, "argv", ["dataset", "import", str(DATA / "thesis.xyz"), str(tmp_path / "OUTCAR_Ni.gz")]
-    )
     with pytest.raises(SystemExit, match="2"):
-        importing.main()
+        cli.app(["import", str(DATA / "thesis.xyz"), str(tmp_path / "OUTCAR_Ni.gz")])
     assert "OUTCAR_Ni.gz exists" in capsys.readouterr().err
     assert records.sha256(tmp_path / "OUTCAR_Ni.gz") == before
 

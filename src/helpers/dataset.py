@@ -1,10 +1,5 @@
 """Labelled configurations: read, check, describe, split. Energies in eV, forces in eV/A, stress in eV/A^3.
 
-    python -m helpers.dataset import IN [IN ...] OUT.xyz
-
-makes such a file of VASP's output, of extended XYZ with other keys, or of what else ASE reads; see
-helpers.importing.
-
 A frame is an ase.Atoms with energy, forces and, if known, stress in its calculator. Two keys of
 its comment line order a file, and a file without them works too: `config_type` is its kind, and
 frames of one kind and `seed` form a group, made from one cell or along one trajectory.
@@ -641,10 +636,3 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(
         "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
     )
-
-
-if __name__ == "__main__":
-    # Not `from helpers import`: records.key would make the importer's source part of every result.
-    import helpers.importing
-
-    helpers.importing.main()

@@ -1,13 +1,10 @@
 """Import labelled configurations from VASP, extended XYZ with other keys, or what ASE reads, into one checked file.
 
-    python -m helpers.dataset import IN [IN ...] OUT.xyz [--energy-key KEY ...] [--blocks N]
-
-IN is VASP's ML_AB, vasprun.xml or OUTCAR, extended XYZ, or a file that ASE reads with energies and forces,
-told apart by what is in it; it may be compressed (.gz, .bz2, .xz). OUT.xyz is written only if every IN can
-be right.
+A source is VASP's ML_AB, vasprun.xml or OUTCAR, extended XYZ, or a file that ASE reads with energies and forces,
+told apart by what is in it; it may be compressed (.gz, .bz2, .xz). The result is written only if every source
+can be right.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import io
@@ -650,35 +647,20 @@ def read(path: Path, keys: dict[str, str], blocks: int = 1) -> tuple[list[Atoms]
     return frames, left_out, dataset.told(remarks)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m helpers.dataset")
-    command = parser.add_subparsers(required=True).add_parser(
-        "import",
-        help="VASP's ML_AB, vasprun.xml, OUTCAR, extended XYZ, or what ASE reads, to one checked extended XYZ",
-    )
-    command.add_argument("sources", type=Path, metavar="IN", nargs="+", help="may be compressed")
-    command.add_argument("target", type=Path, metavar="OUT.xyz", help="must not exist")
-    for name in KEYS:
-        command.add_argument(f"--{name}-key", metavar="KEY", help=f"of extended XYZ (default: {name})")
-    command.add_argument(
-        "--blocks", type=int, default=1, metavar="N",
-        help="cut each file into N blocks of consecutive frames that may go to different sides of a split",
-    )  # fmt: skip
-    given = parser.parse_args()
-    keys = {name: key for name in KEYS if (key := getattr(given, f"{name}_key"))}
-    try:
-        if given.target.exists():
-            raise ValueError(f"{given.target} exists: name another file for the result, or move it away")
-        if given.blocks < 1:
-            raise ValueError(f"--blocks {given.blocks}: must be 1 or more")
-        found = [read(path, keys, given.blocks) for path in given.sources]
-        frames = [atoms for members, _, _ in found for atoms in members]
-        dataset.write(given.target, frames)
-    except (OSError, ValueError) as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2)
+def to_file(sources: list[Path], target: Path, keys: dict[str, str], blocks: int = 1) -> bool:
+    """Write the checked frames of all `sources` to `target`, and say what they are; whether none was left out.
+
+    Raises ValueError, one line, for what cannot be right, and then writes nothing.
+    """
+    if target.exists():
+        raise ValueError(f"{target} exists: name another file for the result, or move it away")
+    if blocks < 1:
+        raise ValueError(f"--blocks {blocks}: must be 1 or more")
+    found = [read(path, keys, blocks) for path in sources]
+    frames = [atoms for members, _, _ in found for atoms in members]
+    dataset.write(target, frames)
     groups = {dataset.group(atoms) for atoms in frames}
-    print(f"wrote {given.target}: {len(frames)} frames, {sum(map(len, frames))} atoms, {len(groups)} groups")
+    print(f"wrote {target}: {len(frames)} frames, {sum(map(len, frames))} atoms, {len(groups)} groups")
     try:
         dataset.split(frames)
     except ValueError:
@@ -689,5 +671,4 @@ def main() -> None:
     left_out = [line for _, lines, _ in found for line in lines]
     for line in left_out + [line for _, _, lines in found for line in lines]:
         print(line, file=sys.stderr)
-    if left_out:
-        sys.exit(3)
+    return not left_out

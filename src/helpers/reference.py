@@ -1,15 +1,11 @@
 """Label configurations by density functional theory with GPAW, by one frozen set of settings.
 
-    python -m helpers.reference label IN.xyz OUT.xyz [--processes 2] [--density 1e-6]
-
 Finished frames are kept beside OUT.xyz in OUT.parts/, so a killed run goes on; so does one whose OUT.xyz
 holds some of the frames.
 """
 
-import argparse
 import dataclasses
 import hashlib
-import importlib.util
 import io
 import json
 import multiprocessing
@@ -208,29 +204,3 @@ def label(
     if labelled:
         dataset.write(target, labelled)
     return failures
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m helpers.reference")
-    command = parser.add_subparsers(required=True).add_parser(
-        "label", help="compute energies, forces, stresses"
-    )
-    command.add_argument("source", type=Path, metavar="IN.xyz")
-    command.add_argument("target", type=Path, metavar="OUT.xyz")
-    command.add_argument("--processes", type=int, default=1, help="one a core (default: 1)")
-    command.add_argument(
-        "--density", type=float, default=Settings.density, help="convergence; 1e-6 for phonons"
-    )
-    given = parser.parse_args()
-    if importlib.util.find_spec("gpaw") is None:
-        parser.error(INSTALL)
-    settings = dataclasses.replace(Settings(), density=given.density)
-    failures = label(given.source, given.target, settings, given.processes)
-    for failure in failures:
-        print(failure, file=sys.stderr)
-    if failures:
-        sys.exit(3)
-
-
-if __name__ == "__main__":
-    main()
