@@ -24,7 +24,7 @@ all: .venv/ready
 	@echo "The report is results/report/index.html"
 
 sweep: .venv/ready
-	@.venv/bin/python -m snakemake sweep --config sweep=$(SWEEP) --quiet progress rules host reason
+	@.venv/bin/wse2 sweep $(SWEEP) --quiet progress rules host reason
 	@echo "The results are in results/"
 
 STYLE = .venv/bin/python -m ruff check src tests workflow benchmarks && \

@@ -7,7 +7,6 @@ import hashlib
 import os
 import shlex
 import sys
-import time
 from pathlib import Path
 
 import yaml
@@ -17,7 +16,7 @@ from helpers import fingerprint, parameters, paths, records, sweeps
 
 SWEEP = config.get("sweep")
 if "sweep" in sys.argv and not SWEEP:
-    sys.exit("A sweep of what? Name a file: snakemake sweep --config sweep=params/thesis.yaml")
+    sys.exit("A sweep of what? Name a file: wse2 sweep params/thesis.yaml")
 
 QUIET = "--quiet" in sys.argv  # as `make` calls
 if QUIET:
@@ -41,7 +40,6 @@ COMPARISON = parameters.Comparison()
 AWAITED = {run.step for run in COMPARISON.needed}
 CELLS = RESULTS / "logs" / "cells.done"  # the larger cells of 07 and 08 are relaxed
 LARGE = (COMPARISON.step, parameters.Dilute.step)
-AGAIN = RESULTS / "logs" / f"again.{time.time_ns()}"  # of a new name, so that it has to be made
 
 
 def name(run):
@@ -66,9 +64,11 @@ INVALID = {
 }
 
 
-def again(run):
-    """What makes Snakemake execute a notebook anew that is invalid."""
-    return AGAIN if name(run) in INVALID else []
+def before_anew(run):
+    """`before`; on the way an invalid notebook is marked to be executed anew, which its files and parameters do not tell."""
+    if name(run) in INVALID:
+        workflow.dag.forcefiles.add(str(executed(run)))
+    return before(run)
 
 
 def logged(command):
@@ -108,20 +108,13 @@ onstart:
             log_of(run).unlink(missing_ok=True)  # or an earlier failure would be told again
 
 
-onsuccess:
-    AGAIN.unlink(missing_ok=True)
-
-
 onerror:
-    AGAIN.unlink(missing_ok=True)
     for run in RUNS.values():
         if log_of(run).exists() and records.load(run) is None:
             print(f"{name(run)} {sweeps.failure(run, log_of(run).read_text())}. See {log_of(run)}", file=sys.stderr)
 
 
 RESULTS_OF_ALL = [executed(run).with_name(file) for run in RUNS.values() for file in ("notebook.ipynb", "result.json")]
-# Named here too: what is missing Snakemake makes only for those who ask for it.
-RESULTS_OF_ALL += [AGAIN] if INVALID else []
 
 if SWEEP:
 
@@ -146,8 +139,7 @@ for step in STEPS:
         name:
             step
         input:
-            of(step, before),
-            of(step, again),
+            of(step, before_anew),
             CELLS if not SWEEP and step in LARGE else [],
             # `ancient`: not the file's time decides, but what it computes and shows, see params.
             notebook=ancient(f"notebooks/{step}.ipynb"),
@@ -173,12 +165,6 @@ for step in STEPS:
                 ("{sys.executable:q} workflow/on_cores.py {threads} " if SWEEP else "")
                 + "{sys.executable:q} -m helpers.execution {rule} {output.notebook:q} {resources.arguments}"
             )
-
-
-rule again:
-    localrule: True
-    output:
-        touch(AGAIN),
 
 
 if not SWEEP:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -196,7 +197,7 @@ def test_data_of_other_elements_are_refused(tmp_path):
     data = paths.DATA / "in_progress" / "substituted_labelled.xyz"
     shutil.copy(paths.model_file("wse2-small"), tmp_path / "mine.model")
     done = subprocess.run(
-        [sys.executable, "-m", "helpers.models.committee", tmp_path / "mine.model", data],
+        [Path(sys.executable).with_name("wse2"), "committee", tmp_path / "mine.model", data],
         capture_output=True,
         text=True,
     )

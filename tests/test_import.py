@@ -4,7 +4,6 @@ import gzip
 import lzma
 import re
 import shutil
-import sys
 import time
 import tracemalloc
 from copy import deepcopy
@@ -21,7 +20,7 @@ from ase.neighborlist import neighbor_list
 from ase.spacegroup import crystal
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from helpers import paths, records
+from helpers import cli, paths, records
 from helpers.data import dataset, importing, splitting
 
 DATA = paths.ROOT / "tests" / "data"
@@ -29,7 +28,7 @@ KBAR = 6.2415091e-4  # eV/A^3: 1e8 Pa over 1.602176634e11 Pa
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
+def run(tmp_path, capsys):
     """The command, with IN as text or a path: exit code, OUT.xyz, and its lines on stdout and stderr."""
 
     def call(*sources, options=(), name="IN"):
@@ -42,12 +41,9 @@ def run(tmp_path, monkeypatch, capsys):
             names.append(str(source))
         out = tmp_path / "OUT.xyz"
         out.unlink(missing_ok=True)
-        monkeypatch.setattr(sys, "argv", ["dataset", "import", *names, str(out), *options])
-        try:
-            importing.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code
+        with pytest.raises(SystemExit) as stop:
+            cli.app(["import", *names, str(out), *options])
+        code = stop.value.code
         told = capsys.readouterr()
         return code, out, told.out.splitlines(), told.err.splitlines()
 
@@ -379,7 +375,10 @@ BAD_VASPRUN = {
         "atominfo: 2 atoms are listed where 3 are announced",
     ),
     "no energy": (edit(r"<i name=\"e_fr_energy\">.*</i>", "", count=0), "ionic step 1: cannot be read"),
-    "predicted": (lambda text: re.sub(r"<scstep>[\s\S]*?</scstep>", "", text), "step 1: no electronic steps"),
+    "predicted": (
+        lambda text: re.sub(r"<scstep>[\s\S]*?</scstep>", "", text),
+        "no frame is left to import .* left out, 20 ionic steps predicted by VASP's force field",
+    ),
     "another program's": (lambda text: '<?xml version="1.0"?><modeling></modeling>', "not VASP's"),
     "no element": (edit(r"Ti( *</c>|_sv_GW)", r"Qq\1", count=0), "atominfo: 'Qq' is no element"),
 }
@@ -442,16 +441,13 @@ def test_files_of_other_kinds_are_refused(text, run):
     )
 
 
-def test_no_file_is_refused_and_none_is_overwritten(run, tmp_path, monkeypatch, capsys):
+def test_no_file_is_refused_and_none_is_overwritten(run, tmp_path, capsys):
     refused(run(tmp_path / "missing"), "No such file .*missing")
     shutil.copy(DATA / "OUTCAR_Ni.gz", tmp_path)
     before = records.sha256(tmp_path / "OUTCAR_Ni.gz")
     # OUT.xyz forgotten: the last IN must not be taken for it.
-    monkeypatch.setattr(
-        sys, "argv", ["dataset", "import", str(DATA / "thesis.xyz"), str(tmp_path / "OUTCAR_Ni.gz")]
-    )
     with pytest.raises(SystemExit, match="2"):
-        importing.main()
+        cli.app(["import", str(DATA / "thesis.xyz"), str(tmp_path / "OUTCAR_Ni.gz")])
     assert "OUTCAR_Ni.gz exists" in capsys.readouterr().err
     assert records.sha256(tmp_path / "OUTCAR_Ni.gz") == before
 
@@ -612,6 +608,28 @@ def test_computed_steps_of_a_run_with_a_force_field(end, two_steps, run):
     for atoms in dataset.read(out):
         assert atoms.cell.lengths() == pytest.approx([17.93435] * 3)
         assert atoms.get_stress()[0] == pytest.approx(KBAR * 4.29429)
+
+
+def test_computed_steps_of_a_vasprun_with_a_force_field(run):
+    """Predicted ones stand beside <calculation>, as VASP 6 writes them, or are one without electronic steps."""
+    text = unpacked("vasprun_Ti.xml.xz")
+    code, out, _, _ = run(text)
+    energies = [dataset.energy(atoms) for atoms in dataset.read(out)]
+    head, *steps, end = re.split(r"(?=<calculation>)|(?<=</calculation>)", text)
+    steps = [step for step in steps if "<calculation>" in step]
+    without = [re.sub(r"<scstep>[\s\S]*?</scstep>", "", step) for step in steps]
+    beside = [re.sub(r"</?calculation>|<dos>[\s\S]*</dos>", "", step) for step in without]
+    for predicted in (without, beside):
+        mixed = [*predicted[:3], steps[3], *predicted[4:18], *steps[18:], predicted[0]]
+        code, out, _, errors = run("".join([head, *mixed, end]))
+        assert (
+            code == 3
+            and [dataset.energy(atoms) for atoms in dataset.read(out)] == energies[3:4] + energies[18:]
+        )
+        assert len(errors) == 1 and "left out, 18 ionic steps predicted by VASP's force field" in errors[0]
+    code, out, _, errors = run("".join([head, *mixed[:10]]))
+    assert code == 3 and len(dataset.read(out)) == 1
+    assert ["after 1 ionic steps" in errors[0], "9 ionic steps predicted" in errors[1]] == [True, True]
 
 
 def test_with_isif_1_there_is_no_stress(run):

@@ -70,6 +70,17 @@ def test_a_misspelt_place_is_not_passed_over():
         claim.verdict({"04_pristine": {"branches": 9}})
 
 
+def test_acoustic_branches_are_judged_by_what_may_fail():
+    """Three atoms have nine branches whatever the model; whether three of them start at zero is another matter."""
+    claim = next(each for each in CLAIMS if each.statement == "Nine branches, three of them acoustic")
+    for frequencies, verdict in (
+        ([0.0, 0.0, 0.001, 5.0], "holds"),
+        ([0.0, 0.0, 0.3, 5.0], "does not hold"),
+        ([0.0, 0.0, 0.001, 0.2], "does not hold"),
+    ):
+        assert claim.verdict({"04_pristine": {"lowest_at_gamma_THz": frequencies}}) == verdict
+
+
 def test_entries_of_lists_are_counted_from_both_ends():
     condition = Condition(quantity="q", place="s/cells/-1/x", relation="<", value=1)
     assert condition.measured({"s": {"cells": [{"x": 5}, {"x": 0.5}]}}) == 0.5

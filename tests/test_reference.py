@@ -3,9 +3,11 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,6 +75,45 @@ def test_frames_are_labelled_in_order_and_what_failed_is_tried_again(frames, tmp
     assert len(list((tmp_path / "out.parts").glob("*.xyz"))) == 8  # other settings, other results
 
 
+def test_a_damaged_part_is_computed_again_and_one_without_a_checksum_counts(
+    frames, tmp_path, monkeypatch, capfd
+):
+    computed = tmp_path / "computed"
+    computed.mkdir()
+
+    class Counting(LennardJones):
+        def calculate(self, atoms=None, *args, **kwargs):
+            (computed / dft.name(atoms, dft.Settings())).touch()
+            super().calculate(atoms, *args, **kwargs)
+
+    def label() -> tuple[int, str]:
+        (tmp_path / "out.xyz").unlink(missing_ok=True)
+        for each in computed.iterdir():
+            each.unlink()
+        assert not dft.label(tmp_path / "in.xyz", tmp_path / "out.xyz", dft.Settings())
+        for atoms, given in zip(dataset.read(tmp_path / "out.xyz"), frames, strict=True):
+            assert atoms.get_forces() == pytest.approx(given.get_forces(), abs=1e-6)
+            assert "sha256" not in atoms.info
+        return len(list(computed.iterdir())), capfd.readouterr().err
+
+    monkeypatch.setattr(dft, "calculator", lambda *given: Counting(sigma=2.0))
+    assert label()[0] == 4
+    assert label()[0] == 0
+    first, second, *_ = sorted((tmp_path / "out.parts").glob("*.xyz"))
+    digit = re.search(r"\d(?=\s*$)", first.read_text()).start()  # of the last force
+    for damaged in (
+        lambda text: text[:digit] + str((int(text[digit]) + 1) % 10) + text[digit + 1 :],
+        lambda text: text[: len(text) // 2],
+        lambda text: "",
+    ):
+        first.write_text(damaged(first.read_text()))
+        n_computed, said = label()
+        assert n_computed == 1
+        assert f"{first} is damaged, and computed again" in said and str(second) not in said
+    second.write_text(re.sub(" sha256=[0-9a-f]+", "", second.read_text()))
+    assert label()[0] == 0
+
+
 def test_a_killed_process_is_named_and_nothing_else_is_lost(frames, tmp_path, monkeypatch):
     def calculator(atoms, settings, log):
         if atoms.cell.lengths()[0] > 3.33:
@@ -98,7 +139,7 @@ def test_when_all_fail_nothing_is_written(frames, tmp_path, monkeypatch):
 @pytest.mark.skipif(importlib.util.find_spec("gpaw") is not None, reason="GPAW is installed")
 def test_without_gpaw_one_line_says_how_to_get_it(tmp_path):
     refused = subprocess.run(
-        [sys.executable, "-m", "helpers.data.dft", "label", SHIPPED, tmp_path / "out.xyz"],
+        [Path(sys.executable).with_name("wse2"), "label", SHIPPED, tmp_path / "out.xyz"],
         capture_output=True,
         text=True,
     )

@@ -266,7 +266,7 @@ def test_nothing_goes_on_when_make_is_killed(compendium, tmp_path):
 def test_a_sweep_without_a_file_or_with_a_wrong_one_is_refused_before_anything_runs(compendium):
     (compendium / "wrong.yaml").write_text("supercels: [4, 5]")
     for config, message in (
-        ([], "A sweep of what? Name a file: snakemake sweep --config sweep=params/thesis.yaml"),
+        ([], "A sweep of what? Name a file: wse2 sweep params/thesis.yaml"),
         (["--config", "sweep=none.yaml"], "none.yaml: cannot be read"),
         (
             ["--config", "sweep=wrong.yaml"],

@@ -16,6 +16,7 @@ import ase.io
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from defectphonons import caching
@@ -406,6 +407,21 @@ def test_the_shipped_model_is_what_its_record_says(frames):
     for kind, row in recomputed.items():
         assert row == pytest.approx(described["errors"]["test"][kind], rel=1e-4)
     assert not places(model)
+
+
+def test_the_rule_of_the_e0s_names_the_elements_with_isolated_atoms(few):
+    lone = Atoms("Se", cell=[12] * 3, pbc=True)
+    lone.calc = SinglePointCalculator(lone, energy=-0.2, free_energy=-0.2, forces=np.zeros((1, 3)))
+    parts = dataset.split(few)
+    run = parameters.Training()
+    assert training.describe(run, parts)["E0s"]["rule"] == training.E0S_RULE
+    parts["train"] = [*parts["train"], lone]
+    E0s = training.describe(run, parts)["E0s"]
+    assert E0s["rule"] == f"{training.E0S_RULE}; of Se, the energy of an isolated atom"
+    assert E0s["eV"]["34"] == -0.2
+    run = parameters.Training(foundation_model="wse2-small")
+    rule = training.describe(run, parts)["E0s"]["rule"]
+    assert rule.endswith("least squares of its errors; of Se, its error of an isolated atom")
 
 
 def test_flags_over_the_profile(place, few):

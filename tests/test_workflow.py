@@ -43,6 +43,20 @@ def test_unknown_parameter_is_refused_and_leaves_no_results(tmp_path):
     assert not (tmp_path / "results").exists()
 
 
+def test_a_wrong_parameter_is_told_in_one_line(tmp_path):
+    """In the notebook and at the end of what papermill says, before which stand papermill's own calls alone."""
+    out = tmp_path / "out.ipynb"
+    refused = papermill("05_defect.ipynb", str(out), "-p", "supercell", "banana",
+                        results=tmp_path / "results", cwd=paths.NOTEBOOKS)  # fmt: skip
+    line = "ValueError: supercell = 'banana': must be a whole number, like 6"
+    assert refused.returncode != 0
+    assert refused.stderr.strip().splitlines()[-1] == line
+    assert "helpers" not in refused.stderr
+    cells = [cell for cell in json.loads(out.read_text())["cells"] if cell["cell_type"] == "code"]
+    (told,) = [output for cell in cells for output in cell["outputs"] if output["output_type"] == "error"]
+    assert told["traceback"] == [line]
+
+
 @pytest.mark.parametrize("cwd", [paths.ROOT, paths.NOTEBOOKS], ids=["root", "notebooks"])
 def test_papermill_from_anywhere(cwd, tmp_path):
     notebook = os.path.relpath(paths.NOTEBOOKS / "01_data.ipynb", cwd)
@@ -76,7 +90,7 @@ def test_what_lies_there_damaged_is_executed_anew(tmp_path):
     notebook, result = folder / "notebook.ipynb", folder / "result.json"
 
     def executed() -> bool:
-        done = run("snakemake", "01_data", "again", "--quiet", "rules", "--nolock", results=tmp_path)
+        done = run("snakemake", "01_data", "--quiet", "rules", "--nolock", results=tmp_path)
         assert done.returncode == 0, done.stderr
         assert json.loads(result.read_text())["results"] and json.loads(notebook.read_text())["cells"]
         return "01_data ..." in done.stdout

@@ -21,6 +21,7 @@ from defectphonons.potentials import Potential, evaluate
 if TYPE_CHECKING:
     from defectphonons.hessian.layers import Layers
 
+Size = int | tuple[int, int, int]  # of a supercell: n for n x n x 1, or a number for each lattice vector
 SYMPREC = 1e-4  # A
 AT_ONCE = 4  # atoms a pass on a CPU: fewer repeat small steps, more fall out of the cache
 
@@ -40,15 +41,14 @@ def to_ase(cell: PhonopyAtoms) -> Atoms:
     return Atoms(cell.symbols, cell=cell.cell, positions=cell.positions, pbc=True)
 
 
-def undisplaced(atoms: Atoms, n: int) -> Phonopy:
-    """Phonopy object of the n x n x 1 supercell of `atoms`, itself the primitive cell."""
-    return Phonopy(
-        to_phonopy(atoms), supercell_matrix=np.diag([n, n, 1]), primitive_matrix="P", symprec=SYMPREC
-    )
+def undisplaced(atoms: Atoms, n: Size) -> Phonopy:
+    """Return a phonopy object of the supercell of `atoms`, itself the primitive cell."""
+    sizes = [n, n, 1] if np.ndim(n) == 0 else n
+    return Phonopy(to_phonopy(atoms), supercell_matrix=np.diag(sizes), primitive_matrix="P", symprec=SYMPREC)
 
 
-def displaced(atoms: Atoms, n: int, displacement: float) -> Phonopy:
-    """Phonopy object of the n x n x 1 supercell of `atoms` with its symmetry-inequivalent displacements.
+def displaced(atoms: Atoms, n: Size, displacement: float) -> Phonopy:
+    """Return a phonopy object of the supercell of `atoms` with its symmetry-inequivalent displacements.
 
     Always along +u and -u, `displacement` in A: one-sided steps leave the cubic term, a few cm-1.
     """
@@ -59,7 +59,7 @@ def displaced(atoms: Atoms, n: int, displacement: float) -> Phonopy:
 
 def of(
     atoms: Atoms,
-    n: int | None,
+    n: Size | None,
     potential: Potential,
     *,
     method: str,
@@ -74,9 +74,9 @@ def of(
 
 
 def by_differences(
-    atoms: Atoms, n: int, potential: Potential, *, displacement: float, folder: Path
+    atoms: Atoms, n: Size, potential: Potential, *, displacement: float, folder: Path
 ) -> Phonopy:
-    """Phonopy object with the force constants (eV/A^2) of the n x n x 1 supercell of `atoms`.
+    """Return a phonopy object with the force constants (eV/A^2) of the supercell of `atoms`.
 
     Their shape is (len(atoms), N, 3, 3): rows for one cell, columns for the N atoms of all.
     `atoms` is relaxed; `displacement` in A. The forces of each displaced cell are cached in
@@ -109,7 +109,7 @@ def displaced_forces(phonon: Phonopy, potential: Potential, folder: Path) -> np.
 
 
 def analytic(
-    atoms: Atoms, n: int | None, potential: Potential, *, dtype: str = "float64", folder: Path
+    atoms: Atoms, n: Size | None, potential: Potential, *, dtype: str = "float64", folder: Path
 ) -> Phonopy:
     """The same as `by_differences` without displacing atoms: second derivatives of the model's energy.
 
@@ -309,14 +309,16 @@ def symmetrise(phonon: Phonopy) -> None:
         phonon.symmetrize_force_constants_by_space_group(show_drift=False)
 
 
-def save(phonon: Phonopy, folder: Path, *, corrected: bool = False) -> Path:
-    """Write cell, displacements and forces as phonopy_params.yaml.xz for `phonopy-load`.
+def save(
+    phonon: Phonopy, folder: Path, *, corrected: bool = False, name: str = "phonopy_params.yaml.xz"
+) -> Path:
+    """Write cell, displacements and forces for `phonopy-load`.
 
     With `corrected` the force constants too: those that it would compute lack a correction. Where
     there are no forces to compute them from, they are always written.
     """
     kept = corrected or phonon.dataset is None
-    path = folder / "phonopy_params.yaml.xz"
+    path = folder / name
     with caching.whole_file(path) as temporary:
         # phonopy appends the compression's suffix to the name it is given.
         phonon.save(temporary.with_suffix(""), settings={"force_constants": kept}, compression="xz")

@@ -114,6 +114,17 @@ class Run(BaseModel):
 
         Names that papermill injected and this step does not know are refused.
         """
+        try:
+            return cls.checked(namespace)
+        except (OSError, ValueError) as error:
+            # IPython asks for it. In a notebook the calls in between are no help, and they hide the line that is.
+            line = f"{type(error).__name__}: {error}"
+            error._render_traceback_ = lambda: [line]
+            raise
+
+    @classmethod
+    def checked(cls, namespace: dict[str, Any]) -> Self:
+        """Return what `of` returns, and raise what it raises."""
         known = list(cls.model_fields)
         for name in injected_names(namespace):
             if name not in known:

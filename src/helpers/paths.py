@@ -53,6 +53,6 @@ def committee_file(model: str) -> Path:
     if not path.is_file():
         raise FileNotFoundError(
             f"model = {model!r} has no committee for error bars: there is no {path.name} beside it. Set committee = False, "
-            f"or make one: python -m helpers.models.committee {model} DATA.xyz"
+            f"or make one: wse2 committee {model} DATA.xyz"
         )
     return path

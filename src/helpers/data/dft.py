@@ -1,17 +1,15 @@
 """Label configurations by density functional theory with GPAW, by one frozen set of settings.
 
-    python -m helpers.data.dft label IN.xyz OUT.xyz [--processes 2] [--density 1e-6]
-
 Finished frames are kept beside OUT.xyz in OUT.parts/, so a killed run goes on; so does one whose OUT.xyz
 holds some of the frames.
 """
 
-import argparse
 import dataclasses
 import hashlib
-import importlib.util
+import io
 import json
 import multiprocessing
+import re
 import sys
 import time
 from collections import defaultdict
@@ -26,6 +24,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from tqdm import tqdm
 
+from defectphonons import caching
 from helpers.data import dataset
 
 INSTALL = (
@@ -83,6 +82,37 @@ def name(atoms: Atoms, settings: Settings) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def write_part(part: Path, atoms: Atoms) -> None:
+    """Write a finished frame as extended XYZ, with the SHA-256 of all the rest at the end of its comment line."""
+    text = io.StringIO()
+    ase.io.write(text, atoms, format="extxyz")
+    number, comment, rest = text.getvalue().split("\n", 2)
+    checksum = hashlib.sha256(text.getvalue().encode()).hexdigest()
+    with caching.whole_file(part) as temporary:
+        temporary.write_text(f"{number}\n{comment} sha256={checksum}\n{rest}")
+
+
+def read_part(part: Path) -> Atoms | None:
+    """Return the frame that `write_part` wrote; None if there is none, or if the file is damaged, which is said.
+
+    One without a checksum, as they were written before there were any, counts if it can be read.
+    """
+    if not part.exists():
+        return None
+    try:
+        text = part.read_text()
+        checksum = re.search(" sha256=([0-9a-f]{64})$", text, re.MULTILINE)
+        if checksum:
+            text = text.replace(checksum[0], "")
+        if not checksum or hashlib.sha256(text.encode()).hexdigest() == checksum[1]:
+            ((_, atoms),) = dataset.parse(text, part)
+            return atoms
+    except ValueError:
+        pass
+    print(f"{part} is damaged, and computed again", file=sys.stderr)
+    return None
+
+
 def label_cell(task: tuple[list[tuple[int, Atoms]], Settings, Path]) -> list[str]:
     """Label frames (number, atoms) of one cell one after the other, each starting from the last density.
 
@@ -116,7 +146,7 @@ def label_cell(task: tuple[list[tuple[int, Atoms]], Settings, Path]) -> list[str
             "k_points": list(settings.k_points(atoms)),
             "seconds": round(time.perf_counter() - started, 1),
         }
-        dataset.write(part, [labelled])
+        write_part(part, labelled)
     return failures
 
 
@@ -131,10 +161,15 @@ def label(
     frames = ase.io.read(source, ":", format="extxyz")
     parts = parts or target.with_suffix(".parts")
     parts.mkdir(parents=True, exist_ok=True)
+    expected = [parts / f"{name(atoms, settings)}.xyz" for atoms in frames]
+    for part in expected:
+        if read_part(part) is None:
+            part.unlink(missing_ok=True)
     if target.exists():
         for atoms in dataset.read(target):
-            if atoms.info.get("dft") == json.dumps(dataclasses.asdict(settings)):
-                dataset.write(parts / f"{name(atoms, settings)}.xyz", [atoms])
+            part = parts / f"{name(atoms, settings)}.xyz"
+            if atoms.info.get("dft") == json.dumps(dataclasses.asdict(settings)) and not part.exists():
+                write_part(part, atoms)
     cells: dict[str, list[tuple[int, Atoms]]] = defaultdict(list)
     for number, atoms in enumerate(frames, start=1):
         cells[dataset.cell_name(atoms)].append((number, atoms))
@@ -145,7 +180,6 @@ def label(
         for members in cells.values()
         for i in range(0, len(members), largest)
     ]
-    expected = [parts / f"{name(atoms, settings)}.xyz" for atoms in frames]
     failures: list[str] = []
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(processes, context) as pool, tqdm(total=len(frames), unit="frame") as bar:
@@ -165,36 +199,9 @@ def label(
         bar.update(sum(part.exists() for part in expected) - bar.n)
     labelled = []
     for atoms, part in zip(frames, expected, strict=True):
-        if part.exists():
-            found = ase.io.read(part)
+        if found := read_part(part):
             found.info |= atoms.info  # of the frame, not of another with the same geometry
             labelled.append(found)
     if labelled:
         dataset.write(target, labelled)
     return failures
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m helpers.data.dft")
-    command = parser.add_subparsers(required=True).add_parser(
-        "label", help="compute energies, forces, stresses"
-    )
-    command.add_argument("source", type=Path, metavar="IN.xyz")
-    command.add_argument("target", type=Path, metavar="OUT.xyz")
-    command.add_argument("--processes", type=int, default=1, help="one a core (default: 1)")
-    command.add_argument(
-        "--density", type=float, default=Settings.density, help="convergence; 1e-6 for phonons"
-    )
-    given = parser.parse_args()
-    if importlib.util.find_spec("gpaw") is None:
-        parser.error(INSTALL)
-    settings = dataclasses.replace(Settings(), density=given.density)
-    failures = label(given.source, given.target, settings, given.processes)
-    for failure in failures:
-        print(failure, file=sys.stderr)
-    if failures:
-        sys.exit(3)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,13 +1,10 @@
 """Import labelled configurations from VASP, extended XYZ with other keys, or what ASE reads, into one checked file.
 
-    python -m helpers.data.importing import IN [IN ...] OUT.xyz [--energy-key KEY ...] [--blocks N]
-
-IN is VASP's ML_AB, vasprun.xml or OUTCAR, extended XYZ, or a file that ASE reads with energies and forces,
-told apart by what is in it; it may be compressed (.gz, .bz2, .xz). OUT.xyz is written only if every IN can
-be right.
+A source is VASP's ML_AB, vasprun.xml or OUTCAR, extended XYZ, or a file that ASE reads with energies and forces,
+told apart by what is in it; it may be compressed (.gz, .bz2, .xz). The result is written only if every source
+can be right.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import io
@@ -260,14 +257,20 @@ def symbols_of(atominfo: ElementTree.Element, place: str) -> list[str]:
 
 
 def vasprun(path: Path) -> Frames:
-    """Yield the ionic steps of a vasprun.xml; one that took NELM electronic steps counts as not converged."""
+    """Yield the ionic steps of a vasprun.xml; one that took NELM electronic steps counts as not converged.
+
+    Steps that VASP's force field predicted stand outside of a <calculation>, or in one without electronic steps: they
+    are counted.
+    """
     symbols: list[str] = []
     settings: dict[str, str] = {}
-    number = 0
+    number, n_predicted, within, end = 0, 0, False, None
     with dataset.opened(path) as file:
         try:
-            for _, part in ElementTree.iterparse(file):
-                if part.tag in ("incar", "parameters"):
+            for event, part in ElementTree.iterparse(file, ("start", "end")):
+                if event == "start":
+                    within = within or part.tag == "calculation"
+                elif part.tag in ("incar", "parameters"):
                     for each in part.iter("i"):  # NELM is there again further on, for linear response
                         settings.setdefault(each.get("name"), each.text)
                 elif part.tag == "atominfo":
@@ -275,12 +278,19 @@ def vasprun(path: Path) -> Frames:
                         symbols = symbols_of(part, f"{path}, atominfo")
                 elif part.tag == "set" and symbols:
                     part.clear()  # eigenvalues and densities of states, most of the file
+                elif part.tag == "calculation" and part.find("scstep") is None:
+                    n_predicted, within = n_predicted + 1, False
+                    part.clear()
                 elif part.tag == "calculation":
-                    number += 1
+                    number, within = number + 1, False
                     place = f"{path}, ionic step {number}"
                     with reading(place):
                         step = place, *ionic_step(part, symbols, settings, place)
                     yield step
+                    part.clear()
+                elif part.tag in ("structure", "varray") and not within:
+                    # Those of the first and the last step, which are there twice, have a name.
+                    n_predicted += part.tag == "structure" and part.get("name") is None
                     part.clear()
         except LookupError as error:
             raise ValueError(f"{path}, line 1: {error}: damaged. Copy it again") from None
@@ -288,9 +298,12 @@ def vasprun(path: Path) -> Frames:
             place = f"{path}, line {error.position[0]}"
             if error.code not in CUT_XML:
                 raise ValueError(f"{place}: not whole ({error}): damaged. Copy it again") from None
-            yield place, None, [f"the file ends after {number} ionic steps {KILLED}"]
-            return
-    if not number:
+            end = place, None, [f"the file ends after {number} ionic steps {KILLED}"]
+    if end:
+        yield end
+    if n_predicted:
+        yield str(path), None, [f"left out, {n_predicted} ionic steps {PREDICTED}"]
+    if not (number or n_predicted or end):
         raise ValueError(f"{path}: no ionic steps in it: not VASP's, or nothing was computed")
 
 
@@ -298,8 +311,6 @@ def ionic_step(
     step: ElementTree.Element, symbols: list[str], settings: dict[str, str], place: str
 ) -> tuple[Atoms | None, list[str]]:
     """Return frame and remarks of a <calculation> of a vasprun.xml."""
-    if step.find("scstep") is None:
-        raise ValueError(f"{place}: no electronic steps: {PREDICTED}")
     # Electronic steps of a linear response come after the structure.
     if [child.tag for child in step].index("structure") >= int(settings["NELM"]):
         return None, [NOT_CONVERGED]
@@ -637,35 +648,20 @@ def read(path: Path, keys: dict[str, str], blocks: int = 1) -> tuple[list[Atoms]
     return frames, left_out, checks.told(remarks)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m helpers.data.importing")
-    command = parser.add_subparsers(required=True).add_parser(
-        "import",
-        help="VASP's ML_AB, vasprun.xml, OUTCAR, extended XYZ, or what ASE reads, to one checked extended XYZ",
-    )
-    command.add_argument("sources", type=Path, metavar="IN", nargs="+", help="may be compressed")
-    command.add_argument("target", type=Path, metavar="OUT.xyz", help="must not exist")
-    for name in KEYS:
-        command.add_argument(f"--{name}-key", metavar="KEY", help=f"of extended XYZ (default: {name})")
-    command.add_argument(
-        "--blocks", type=int, default=1, metavar="N",
-        help="cut each file into N blocks of consecutive frames that may go to different sides of a split",
-    )  # fmt: skip
-    given = parser.parse_args()
-    keys = {name: key for name in KEYS if (key := getattr(given, f"{name}_key"))}
-    try:
-        if given.target.exists():
-            raise ValueError(f"{given.target} exists: name another file for the result, or move it away")
-        if given.blocks < 1:
-            raise ValueError(f"--blocks {given.blocks}: must be 1 or more")
-        found = [read(path, keys, given.blocks) for path in given.sources]
-        frames = [atoms for members, _, _ in found for atoms in members]
-        dataset.write(given.target, frames)
-    except (OSError, ValueError) as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2)
+def to_file(sources: list[Path], target: Path, keys: dict[str, str], blocks: int = 1) -> bool:
+    """Write the checked frames of all `sources` to `target`, and say what they are; whether none was left out.
+
+    Raises ValueError, one line, for what cannot be right, and then writes nothing.
+    """
+    if target.exists():
+        raise ValueError(f"{target} exists: name another file for the result, or move it away")
+    if blocks < 1:
+        raise ValueError(f"--blocks {blocks}: must be 1 or more")
+    found = [read(path, keys, blocks) for path in sources]
+    frames = [atoms for members, _, _ in found for atoms in members]
+    dataset.write(target, frames)
     groups = {dataset.group(atoms) for atoms in frames}
-    print(f"wrote {given.target}: {len(frames)} frames, {sum(map(len, frames))} atoms, {len(groups)} groups")
+    print(f"wrote {target}: {len(frames)} frames, {sum(map(len, frames))} atoms, {len(groups)} groups")
     try:
         splitting.split(frames)
     except ValueError:
@@ -676,9 +672,4 @@ def main() -> None:
     left_out = [line for _, lines, _ in found for line in lines]
     for line in left_out + [line for _, _, lines in found for line in lines]:
         print(line, file=sys.stderr)
-    if left_out:
-        sys.exit(3)
-
-
-if __name__ == "__main__":
-    main()
+    return not left_out

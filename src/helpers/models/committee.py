@@ -1,13 +1,10 @@
 """Error bars without further trainings: a committee of models that differ in their last layers.
 
-    python -m helpers.models.committee MODEL DATA.xyz [--trust-model]
-
-writes MODEL.committee.npz for a model that 02 has not shipped. The energy of a MACE is linear in the weights of its last
+`wse2 committee` makes one for a model that 02 has not shipped. The energy of a MACE is linear in the weights of its last
 layers, so that their posterior distribution given the training labels is known in closed form. Members are drawn from it;
 their spread is widened by one factor, the most likely one for the errors of the validation forces.
 """
 
-import argparse
 import copy
 import hashlib
 import tempfile
@@ -88,7 +85,7 @@ def members(found: Potential, model: str) -> list[Potential]:
     Raises FileNotFoundError when there is none, and ValueError for one that is damaged or belongs to another model.
     """
     path = paths.committee_file(model)
-    again = f"set committee = False, or make it anew: python -m helpers.models.committee {model} DATA.xyz"
+    again = f"set committee = False, or make it anew: wse2 committee {model} DATA.xyz"
     try:
         with np.load(path, allow_pickle=False) as kept:
             several, owner = kept["weights"], str(kept["model"])
@@ -141,23 +138,9 @@ def sides(found: Potential, frames: list[Atoms]) -> dict[str, list[Atoms]]:
     return splitting.split(frames)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m helpers.models.committee", description="Write the committee of a model."
-    )
-    parser.add_argument("model", metavar="MODEL", help="name in data/models, or the path of a .model file")
-    parser.add_argument("data", metavar="DATA.xyz", help="what it was trained on")
-    parser.add_argument("--trust-model", action="store_true", help="load a model that is not in data/models")
-    given = parser.parse_args()
-    try:
-        found = potential.load(given.model, trust_model=given.trust_model)
-        parts = sides(found, dataset.read(paths.data_file(given.data)))
-        path = paths.model_file(given.model).with_suffix(".committee.npz")
-        factor = write(path, found, parts["train"], parts["validation"])
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
-    print(f"wrote {path}: {MEMBERS} members, their spread widened by {factor:.2g}")
-
-
-if __name__ == "__main__":
-    main()
+def make(model: str, data: str, trust_model: bool = False) -> tuple[Path, float]:
+    """Write the committee of a model beside its file, from the `data` that it was trained on; the file and the factor."""
+    found = potential.load(model, trust_model=trust_model)
+    parts = sides(found, dataset.read(paths.data_file(data)))
+    path = paths.model_file(model).with_suffix(".committee.npz")
+    return path, write(path, found, parts["train"], parts["validation"])

@@ -1,11 +1,5 @@
-"""Ship a model to data/models/, with what made it and how good it is.
+"""Ship a model to data/models/, with what made it and how good it is: the one way a model enters there."""
 
-    python -m helpers.models.shipping RUN_FOLDER NAME [--start RUN_FOLDER ...] [--no-committee] [--replace]
-
-is the one way a model enters data/models/.
-"""
-
-import argparse
 import io
 import os
 import re
@@ -141,27 +135,3 @@ def ship(
             else:
                 (paths.MODELS / made.name).unlink(missing_ok=True)
     return paths.MODELS / f"{name}.model"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m helpers.models.shipping", description="Copy a model to data/models/."
-    )
-    parser.add_argument("folder", type=Path, metavar="RUN_FOLDER", help="results/02_training/TAG")
-    parser.add_argument("name", metavar="NAME")
-    parser.add_argument(
-        "--start", type=Path, nargs="+", default=[], metavar="RUN_FOLDER",
-        help="of a fine-tuned model: the runs that it went on from, the last first",
-    )  # fmt: skip
-    parser.add_argument(
-        "--no-committee", action="store_true", help="of a large model it takes an hour, and can be made later"
-    )
-    parser.add_argument("--replace", action="store_true")
-    try:
-        print(f"wrote {ship(**vars(parser.parse_args()))}")
-    except (OSError, RuntimeError, ValueError) as error:
-        parser.error(str(error))
-
-
-if __name__ == "__main__":
-    main()

@@ -178,15 +178,23 @@ def describe(training: parameters.Training, parts: dict[str, list[Atoms]]) -> di
         start["foundation_model"] = training.inputs["foundation_model"]
     if training.foundation_model and "E0s" not in training.flags:
         E0s["rule"] = "those of the foundation model, moved by the least squares of its errors"
+        E0s["rule"] += but_for_isolated(parts["train"], "its error of an isolated atom")
     elif "E0s" not in training.flags:
         each = {str(number): round(energy, 5) for number, energy in sorted(energies.items())}
         E0s = {"eV": each, "rule": E0S_RULE, "rank": rank}
+        E0s["rule"] += but_for_isolated(parts["train"], "the energy of an isolated atom")
     return start | {
         "settings": {name: value for name, value in given.items() if name not in BOOKKEEPING},
         "E0s": E0s,
         "data": {"file": Path(training.data).name, "sha256": training.inputs["data"]},
         "split": {name: sorted({dataset.group(atoms) for atoms in part}) for name, part in parts.items()},
     }
+
+
+def but_for_isolated(frames: list[Atoms], instead: str) -> str:
+    """Return the end of a rule for E0s: which elements have an isolated atom among the frames, and what is taken of it."""
+    lone = sorted({str(atoms.symbols[0]) for atoms in frames if dataset.isolated(atoms)})
+    return f"; of {', '.join(lone)}, {instead}" if lone else ""
 
 
 def mark(training: parameters.Training, parts: dict[str, list[Atoms]]) -> None:

@@ -1,15 +1,11 @@
 """Propose configurations for a larger training set: make a pool, keep those least like what is labelled.
 
-    python workflow/propose.py OUT.xyz [--count 24] [--kinds pristine vacancy_2x2] [--substitutes]
-
 The pool: a Se vacancy, and two of them, in 2 x 2 and 3 x 3, and the sheet, about the geometry that the shipped
-model relaxes to, with biaxial and uniaxial strain to 4 %; a rattle of 0.01 to 0.06 A; of it the kinds asked for, by
-the beginning of their names. With --substitutes: O and S
-on a Se site, at the bond length of the sheet less the difference of the covalent radii; all of
-these are kept, for the model does not know the elements.
+model relaxes to, with biaxial and uniaxial strain to 4 %; a rattle of 0.01 to 0.06 A. Or O and S on a Se site, at
+the bond length of the sheet less the difference of the covalent radii; all of these are kept, for the model does
+not know the elements.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +19,7 @@ from helpers.models import potential
 STRAINS = ((0, 0), (0.02, 0.02), (-0.02, -0.02), (0.04, 0.04), (0.03, 0), (0, 0.03), (0.04, -0.01))
 RATTLES = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06)  # A
 FIRST_SEED = 300
+SHEET = (3.3143, 3.362)  # A, lattice constant and thickness where relaxations start
 # A, single bonds: P. Pyykkoe and M. Atsumi, Chem. Eur. J. 15, 186 (2009)
 RADII = {"O": 0.63, "S": 1.03, "Se": 1.16}
 
@@ -45,8 +42,9 @@ def cells(sheet: Atoms) -> dict[str, Atoms]:
     return found
 
 
-def substituted(sheet: Atoms) -> list[Atoms]:
-    """O and S in place of one Se in 2 x 2 and 3 x 3, moved towards the three W, strained and rattled."""
+def substituted() -> list[Atoms]:
+    """Return frames of O and S in place of one Se in 2 x 2 and 3 x 3, moved towards the three W, strained and rattled."""
+    sheet = structures.monolayer("WSe2", *SHEET)
     found, seed = [], FIRST_SEED + 200
     for n, strains in ((2, STRAINS[:3]), (3, STRAINS[:1])):
         vacancy = structures.vacancy(structures.supercell(sheet, n), "V_Se")
@@ -71,27 +69,21 @@ def substituted(sheet: Atoms) -> list[Atoms]:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("target", type=Path, metavar="OUT.xyz")
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--count", type=int, default=24, help="frames to keep")
-    parser.add_argument("--kinds", nargs="+", default=[""], help="like pristine vacancy_2x2 (default: all)")
-    what.add_argument("--substitutes", action="store_true", help="O and S on a Se site instead")
-    given = parser.parse_args()
-    sheet = structures.monolayer("WSe2", 3.3143, 3.362)
-    if given.substitutes:
-        dataset.write(given.target, substituted(sheet))
-        return
+def propose(target: Path, count: int, kinds: tuple[str, ...]) -> None:
+    """Write the `count` frames of the pool that are least like any labelled one, of kinds that begin like one of `kinds`."""
+    known_kinds = cells(structures.monolayer("WSe2", *SHEET))
+    wanted = {kind: cell for kind, cell in known_kinds.items() if kind.startswith(kinds)}
+    if not wanted:
+        raise ValueError(f"--kind {', '.join(kinds)}: no kind begins so; there are {', '.join(known_kinds)}")
     labelled = [paths.DATA / "wse2.xyz", *(paths.DATA / "in_progress").glob("*_labelled.xyz")]
     mace = potential.load("wse2-small", elements=("W", "Se"))
     known = [
         frame for path in labelled for frame in dataset.read(path) if set(frame.symbols) <= set(mace.elements)
     ]
     pool = []
-    places = [(kind, cell, strain) for kind, cell in cells(sheet).items() for strain in STRAINS]
-    for seed, (kind, cell, (xx, yy)) in enumerate(places, start=FIRST_SEED):
-        if kind.startswith(tuple(given.kinds)):
+    places = [(kind, strain) for kind in known_kinds for strain in STRAINS]
+    for seed, (kind, (xx, yy)) in enumerate(places, start=FIRST_SEED):
+        if cell := wanted.get(kind):
             strained = cell.copy()
             strained.set_cell(cell.cell.array * [1 + xx, 1 + yy, 1], scale_atoms=True)
             relaxed = relaxation.relax(strained, mace, hold_symmetry=True, folder=paths.RESULTS / "proposals")
@@ -101,12 +93,8 @@ def main() -> None:
                 frame.info = {"config_type": kind, "seed": seed, "rattle": rattle, "strain": [xx, yy, 0.0]}
                 pool.append(frame)
     chosen = selection.farthest(
-        selection.environments(mace, pool), selection.environments(mace, known), given.count
+        selection.environments(mace, pool), selection.environments(mace, known), count
     )
-    dataset.write(given.target, [pool[index] for index in chosen])
+    dataset.write(target, [pool[index] for index in chosen])
     for index in chosen:
         print(pool[index].info)
-
-
-if __name__ == "__main__":
-    main()
