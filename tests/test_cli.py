@@ -9,7 +9,9 @@ from pathlib import Path
 import ase.io
 import pytest
 
-from helpers import cli, proposing, reference, selection, shipping
+from helpers import cli, proposing
+from helpers.data import dft, selection
+from helpers.models import shipping
 
 WSE2 = Path(sys.executable).with_name("wse2")
 COMMANDS = ("import", "label", "propose", "ship", "committee", "sweep", "force-constants")
@@ -69,14 +71,12 @@ def test_what_cannot_be_done_is_told_in_one_line(words, line, tmp_path, monkeypa
 def test_labels_have_the_convergence_of_our_data_unless_asked(monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: name)
-    monkeypatch.setattr(
-        reference, "label", lambda *given: asked.append(given) or ["frame 3: did not converge"]
-    )
+    monkeypatch.setattr(dft, "label", lambda *given: asked.append(given) or ["frame 3: did not converge"])
     for more in ([], ["--density", "1e-6", "--processes", "2"]):
         with pytest.raises(SystemExit, match="3"):
             cli.app(["label", "in.xyz", "out.xyz", *more])
     files = Path("in.xyz"), Path("out.xyz")
-    assert asked == [(*files, reference.Settings(), 1), (*files, reference.Settings(density=1e-6), 2)]
+    assert asked == [(*files, dft.Settings(), 1), (*files, dft.Settings(density=1e-6), 2)]
     assert capsys.readouterr().err == "frame 3: did not converge\n" * 2
 
 
