@@ -345,3 +345,62 @@ def test_without_its_images_a_vacancy_leaves_the_stress_of_elastic_theory(mace, 
     strain = released.cell.lengths()[0] / atoms.cell.lengths()[0] - 1
     assert ideal.atoms.cell.lengths()[0] == pytest.approx(released.cell.lengths()[0])
     assert -0.002 < strain < -0.0005
+
+
+def test_isotopes_are_drawn_by_their_abundance():
+    symbols = ["Se"] * 20000 + ["F"] * 10
+    masses = spectra.isotope_masses(symbols, 0)
+    assert np.array_equal(masses, spectra.isotope_masses(symbols, 0))
+    assert masses[:20000].mean() == pytest.approx(78.97, abs=0.05) and len(np.unique(masses[:20000])) == 6
+    assert (masses[20000:] == masses[-1]).all() and masses[-1] == pytest.approx(18.998, abs=0.001)
+    ratio = masses[:20000] / masses[:20000].mean()
+    assert ratio.var() == pytest.approx(spectra.mass_variance("Se"), rel=0.05)
+
+
+@pytest.mark.parametrize("twist", [None, np.array([0.013, 0.021])], ids=["real", "twisted"])
+def test_the_operator_with_isotopes_is_the_explicit_matrix_and_changes_no_force_constant(embedded, twist):
+    cell, plain = Cell(embedded, (6, 6), twist, isotopes=3), Cell(embedded, (6, 6), twist)
+    primitive = embedded.perfect.primitive
+    masses = spectra.isotope_masses([*primitive.symbols] * 36, 3)
+    # Force constants do not know of masses.
+    roots = np.sqrt([masses, np.tile(primitive.get_masses(), 36)]).repeat(3, axis=1)
+    constants, expected = (
+        root[:, None] * each.explicit().toarray() * root
+        for root, each in zip(roots, (cell, plain), strict=True)
+    )
+    assert abs(constants - expected).max() < 1e-12 * abs(expected).max()
+    vector = np.random.default_rng(1).standard_normal(cell.size)
+    expected = cell.explicit() @ vector
+    assert abs(cell @ vector - expected).max() < 1e-12 * abs(expected).max()
+    moments = cell.moments(vector[None], 4)[0]
+    lowest, highest = cell.range
+    scaled = (2 * cell.explicit().toarray() - (highest + lowest) * np.eye(cell.size)) / (highest - lowest)
+    assert moments[3] == pytest.approx(
+        (vector @ (4 * scaled @ scaled @ scaled - 3 * scaled) @ vector).real, rel=1e-9
+    )
+    with pytest.raises(ValueError, match="mean masses"):
+        cell.nearest(5.0, vector, 2)
+
+
+def test_a_known_difference_of_force_constants_is_added_near_the_defect(embedded, relaxed):
+    """Of a spring between two W of the vacancy, and of one that only other images of them could belong to."""
+    _, vacancy, _ = relaxed
+    n, (one, other, _) = len(vacancy.atoms), vacancy.neighbours
+    difference = np.zeros((n, n, 3, 3))
+    along = vacancy.from_site[other] - vacancy.from_site[one]
+    spring = 2.0 * np.outer(along, along) / (along @ along)
+    difference[one, other] = difference[other, one] = -spring
+    far = vacancy.distances.argmax()
+    difference[far, one] = difference[one, far] = np.eye(3)
+    found, near = embedding.corrected(embedded, vacancy, difference)
+    assert far not in near and set(vacancy.local) <= set(near)
+    added = (found.change - embedded.change).toarray()
+    assert abs(added - added.T).max() < 1e-12
+    assert abs(added @ np.tile(np.eye(3), (len(embedded.sites), 1))).max() < 1e-9  # equal masses: W alone
+    sites = embedded.find(vacancy.from_site[[one, other]])
+    motion = np.zeros((len(embedded.sites), 3))
+    motion[sites] = np.array([-along, along]) / np.linalg.norm(along) / np.sqrt(2)
+    mass = embedded.perfect.primitive.get_masses()[embedded.sites[sites[0], 2]]
+    stretched = motion.ravel() @ added @ motion.ravel()
+    assert stretched == pytest.approx(2 * 2.0 / mass * embedding.TO_THZ2, rel=1e-9)
+    assert len(found.operations) == 2 < len(embedded.operations)

@@ -81,7 +81,7 @@ def test_words_change_nothing(before, sources):
         ("defectphonons/spectra", "    weights = phonon.mesh.weights / ", "    weights = (\n        phonon.mesh.weights\n    ) / "),
         ("defectphonons/localisation", 'f"no atom of the {len(defect.atoms)}-atom', 'f"Not one atom of the {len(defect.atoms)}-atom'),
         ("defectphonons/structures", "    site: np.ndarray", "    site: Any"),
-        ("helpers/data/importing", "def main(", "def another() -> None:\n    pass\n\n\ndef main("),  # no notebook calls it
+        ("helpers/data/importing", "def to_file(", "def another() -> None:\n    pass\n\n\ndef to_file("),  # no notebook calls it
     ):  # fmt: skip
         edit(sources / f"{module}.py", old, new)
     for was, now in zip(before, state(), strict=True):

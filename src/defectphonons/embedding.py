@@ -5,13 +5,14 @@ a change on the sites round the vacancy. The missing atom stays as a site withou
 is left out of every density of states. Frequencies are in THz, eigenvalues of dynamical matrices in THz^2.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import scipy.fft
 from ase import Atoms, units
+from ase.geometry import find_mic
 from phonopy.physical_units import get_physical_units
 from scipy.sparse import bsr_array, csr_array, kron
 from scipy.spatial import cKDTree
@@ -246,6 +247,32 @@ def embed(
     change = block_matrix(first, second, weights[:, None, None] * every, len(index))
     whole = Perfect.of(Hessian.of(perfect.values()), primitive)
     return Embedded(whole, places, change, vacant=True), residuals
+
+
+def corrected(embedded: Embedded, defect: Defect, difference: np.ndarray) -> tuple[Embedded, np.ndarray]:
+    """Add a difference of force constants, known in a supercell, to an embedding; also returns the atoms it is added for.
+
+    `difference` (N, N, 3, 3) in eV/A^2 is what another method has for the atoms of `defect` in its supercell, less what
+    the embedded model has for the same cell. Only pairs count of which both atoms lie within half a lattice vector of
+    the site and no image is nearer. The acoustic sum rule is restored on the diagonal. With a method whose supercells
+    are small, such as DFT, this gives how far the model's own errors move the modes of the isolated defect.
+    """
+    reach = defect.atoms.cell.lengths()[:2].min() / 2
+    near = np.flatnonzero(defect.distances < reach - 0.01)
+    places = defect.from_site[near]
+    apart = (places[:, None] - places).reshape(-1, 3)
+    nearest = find_mic(apart, defect.atoms.cell)[1] > np.linalg.norm(apart, axis=1) - 0.01
+    blocks = difference[np.ix_(near, near)] * nearest.reshape(len(near), len(near), 1, 1)
+    blocks = (blocks + blocks.transpose(1, 0, 3, 2)) / 2
+    each = np.arange(len(near))
+    blocks[each, each] -= blocks.sum(axis=1)
+    sites = embedded.find(places)
+    roots = np.sqrt(embedded.perfect.primitive.get_masses())[embedded.sites[sites, 2]]
+    blocks *= TO_THZ2 / (roots[:, None] * roots)[:, :, None, None]
+    added = block_matrix(
+        sites.repeat(len(sites)), np.tile(sites, len(sites)), blocks.reshape(-1, 3, 3), len(embedded.sites)
+    )
+    return replace(embedded, change=(embedded.change + added).tobsr((3, 3))), near
 
 
 def nodes(term: Term, atoms: Atoms) -> np.ndarray:
