@@ -187,15 +187,20 @@ if not SWEEP:
         input:
             [executed(run) for run in RUNS.values()],
         output:
-            REPORT / "index.html",
+            # `update`: the old site stays until the new one, built beside it, takes its place.
+            update(REPORT / "index.html"),
         log:
             REPORT.parent / "logs" / "report.txt",
         params:
             # The words of the notebooks are in it as they are now.
             steps=[(run.key, records.sha256(paths.NOTEBOOKS / f"{run.step}.ipynb")) for run in RUNS.values()],
-            # Of the whole folder: report.py shares captions, numbers and figures with others in it.
-            code=hashlib.sha256(
-                b"".join(path.read_bytes() for path in sorted((paths.ROOT / "workflow").glob("*.py")))
+            # What the site is made of beside the notebooks.
+            pages=hashlib.sha256(
+                b"".join(
+                    path.read_bytes()
+                    for pattern in ("README.md", "docs/**/*.*", "data/**/README.md", "src/**/*.py", "workflow/*.py")
+                    for path in sorted(paths.ROOT.glob(pattern))
+                )
             ).hexdigest()[:16],
         resources:
             label=f"[{len(RUNS) + 1}/{len(RUNS) + 1}] report",
