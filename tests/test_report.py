@@ -21,8 +21,8 @@ from helpers import execution, parameters, paths
 
 RUN = parameters.Defect(supercell=3, mesh=6)  # as in tests/test_jupyterlab.py
 MADE_UP = {
-    "narrowest_optical/A2": {"frequency_THz": 6.9, "width_THz": 0.01},
-    "narrowest_optical/E": {"frequency_THz": 6.9, "width_THz": 0.01},
+    "narrowest_optical/A2": {"frequency_THz": 6.9, "by_dft_THz": 6.9, "width_THz": 0.01},
+    "narrowest_optical/E": {"frequency_THz": 6.9, "by_dft_THz": 6.9, "width_THz": 0.01},
     "bound_states/0": {"irrep": "E", "frequency_THz": 5.0, "from_band_THz": 0.0002},
     "targets_met": {"number": 1, "of": 2},
     "vacancy_modes": dict.fromkeys(

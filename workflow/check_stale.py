@@ -1,4 +1,4 @@
-"""Names what of the notebooks, figures/ and README's table no longer follows from the code and the data.
+"""Names what of the notebooks, figures/ and the tables of numbers no longer follows from the code and the data.
 
 `make check-stale` and `make test` call it; `make publish` renews what it names. Exit code 1 if there is any.
 """
@@ -31,28 +31,29 @@ def stale() -> list[str]:
         for path in sorted(paths.FIGURES.iterdir())
         if path.name not in known | {publish.RECORD.name}
     ]
-    numbers, shown = published["numbers"], []
+    numbers = published["numbers"]
     errors = {
         (label, step)
         for label, step, _, form in publish.NUMBERS
         if step in several and publish.with_error(form)
     }
-    for line in publish.in_readme().splitlines()[2:]:
-        label, value, step = (text.strip() for text in line.strip("|").split("|"))
-        shown.append(label)
-        if numbers.get(label) != [value, step]:
-            found.append(
-                f"README.md, {label}: {value}, but the run gave {numbers.get(label, ['nothing'])[0]}"
-            )
-        elif why := publish.since(published["notebooks"][step], runs[step]):
-            found.append(f"README.md, {label}: {why}")
-        elif (label, step) in errors and (
-            why := publish.since(published["committee"].get(step, {}), several[step], "committee")
-        ):
-            found.append(f"README.md, {label}, its error: {why}")
-    asked = [label for label, *_ in publish.NUMBERS]
-    found += [f"README.md, {label}: not published" for label in asked if label not in shown]
-    found += [f"README.md, {label}: no longer asked for" for label in shown if label not in asked]
+    for page, asked in publish.PAGES.items():
+        shown = []
+        for line in publish.in_page(page).splitlines()[2:]:
+            label, value, step = (text.strip() for text in line.strip("|").split("|"))
+            shown.append(label)
+            if numbers.get(label) != [value, step]:
+                found.append(
+                    f"{page}, {label}: {value}, but the run gave {numbers.get(label, ['nothing'])[0]}"
+                )
+            elif why := publish.since(published["notebooks"][step], runs[step]):
+                found.append(f"{page}, {label}: {why}")
+            elif (label, step) in errors and (
+                why := publish.since(published["committee"].get(step, {}), several[step], "committee")
+            ):
+                found.append(f"{page}, {label}, its error: {why}")
+        found += [f"{page}, {label}: not published" for label in asked if label not in shown]
+        found += [f"{page}, {label}: no longer asked for" for label in shown if label not in asked]
     return found
 
 

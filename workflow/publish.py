@@ -1,4 +1,4 @@
-"""Renews what is committed of the default run and no longer follows from it: notebooks, figures/, README's table of numbers.
+"""Renews what is committed of the default run and no longer follows from it: notebooks, figures/, the tables of numbers in README and docs/numbers.md.
 
 Notebooks and figures are those of results/. 05 and 06, whose default run has no error bars, are run a second time with
 `committee = True` for them.
@@ -114,7 +114,7 @@ NUMBERS = [
     ("States gained by the isolated vacancy (exact: -3)", "08_dilute_limit", "states_gained", "{:.2f}"),
     *[
         (f"Narrowest optical resonance {irrep} of the isolated vacancy", "08_dilute_limit", f"narrowest_optical/{irrep}",
-         "{0[frequency_THz]:.2f} THz, {0[width_THz]:.4f} THz wide")
+         "{0[frequency_THz]:.2f} THz (with DFT's force constants of 3×3: {0[by_dft_THz]:.2f}), {0[width_THz]:.4f} THz wide")
         for irrep in ("A2", "E")
     ],
     ("Bound state of the isolated vacancy below the optical bands", "08_dilute_limit", "bound_states/0",
@@ -133,10 +133,20 @@ NUMBERS = [
     ("States, defective minus pristine: on Se (exact: -3)", "05_defect", "integrated_dos/Se", "{:.3f}"),
 ]  # fmt: skip
 
+# Of NUMBERS, what README shows: by the beginning of the label.
+FIRST = (
+    "Modes of the vacancy in 3×3", "Redistributed spectral weight of the local DOS of the vacancy in 3×3", "Force RMSE in a 6×6", "Lattice constant of the model",
+    "The three W move towards", "Redistributed spectral weight of the local DOS, 6 × 6", "Narrowest optical resonance", "Statements of the thesis",
+)  # fmt: skip
+
 # What check_stale compares with: key of each notebook, what it draws and prints and a checksum of its outputs; the same of
-# each run for error bars; and README's numbers.
+# each run for error bars; and the numbers of the pages below.
 RECORD = paths.FIGURES / "published.json"
-README = paths.ROOT / "README.md"
+# Pages with a table of numbers -> the labels in it
+PAGES = {
+    "README.md": [label for label, *_ in NUMBERS if label.startswith(FIRST)],
+    "docs/numbers.md": [label for label, *_ in NUMBERS],
+}
 BEGIN, END = "<!-- numbers: written by make publish -->\n", "<!-- end of numbers -->"
 
 
@@ -289,19 +299,21 @@ def numbers(
     return found
 
 
-def in_readme() -> str:
-    """The Markdown table between the marks."""
-    return README.read_text().split(BEGIN)[1].split(END)[0]
+def in_page(page: str) -> str:
+    """Return the Markdown table between the marks of a page."""
+    return (paths.ROOT / page).read_text().split(BEGIN)[1].split(END)[0]
 
 
 def publish_numbers(runs: dict[str, parameters.Run]) -> None:
-    """Renew README's table, and the record of what was published."""
+    """Renew the tables of PAGES, and the record of what was published."""
     several = committee_runs()
     found = numbers(*({step: result(run) for step, run in each.items()} for each in (runs, several)))
-    rows = [f"| {label} | {value} | {step} |" for label, (value, step) in found.items()]
-    text = "\n".join(["| quantity | value | notebook |", "|---|---|---|", *rows]) + "\n"
-    with caching.whole_file(README) as temporary:
-        temporary.write_text(README.read_text().replace(in_readme(), text))
+    for page, labels in PAGES.items():
+        rows = [f"| {label} | {found[label][0]} | {found[label][1]} |" for label in labels]
+        text = "\n".join(["| quantity | value | notebook |", "|---|---|---|", *rows]) + "\n"
+        path = paths.ROOT / page
+        with caching.whole_file(path) as temporary:
+            temporary.write_text(path.read_text().replace(in_page(page), text))
     notebooks = {
         step: {
             "key": run.key,

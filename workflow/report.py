@@ -42,7 +42,8 @@ ABOUT = {
     "ledger": "statement by statement, with what was measured",
 }
 GUIDES = [
-    "Read me first <README>", "docs/own_data", "docs/other_defects", "docs/cluster", "docs/results", "data/README", "data/models/README",
+    "Read me first <README>", "docs/running", "docs/own_data", "docs/other_defects", "docs/cluster", "docs/results", "docs/benchmarks", "docs/numbers",
+    "docs/figures", "data/README", "data/models/README",
 ]  # fmt: skip
 
 
@@ -196,7 +197,7 @@ at the vacancy: the part of the motion that the outlined atoms have. Spread even
 
 
 def numbers_page(results: dict[str, dict[str, Any]]) -> str:
-    """Return README's table of numbers, and the errors of the model by kind of cell."""
+    """Return the table of numbers of a run, and the errors of the model by kind of cell."""
     model = results["03_evaluation"]["parameters"]["model"]
     errors = json.loads((paths.MODELS / f"{model}.json").read_text())["errors"]
     rows = [
@@ -215,8 +216,7 @@ def numbers_page(results: dict[str, dict[str, Any]]) -> str:
     ]
     return f"""# {TITLES["numbers"]}
 
-Of the default run, each from the notebook named beside it. [README](README.md) has the same table, there with the errors of
-05 and 06 too.
+Of this run, each from the notebook named beside it. [The published numbers](docs/numbers.md) have the errors of 05 and 06 too.
 
 {table(["quantity", "value", "notebook"], measured, kind="stacked")}
 
