@@ -1,6 +1,7 @@
 """The reference of the packages in src/: signatures, fields and docstrings, read from the files without importing them."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +10,10 @@ from markup import contents, escaped, table
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def described(kind: str, heading: str, inner: str, depth: int, option: str = "") -> str:
-    """Return the Sphinx directive of a function or class; `depth` of the directives that it may have in it."""
-    fence = ":" * (3 + depth)
-    return f"{fence}{{py:{kind}}} {heading}\n{option}\n{inner}\n{fence}\n"
+def described(kind: str, heading: str, inner: str, option: str = "") -> str:
+    """Return the Sphinx directive of a function or class, in a fence longer than those within."""
+    fence = ":" * (1 + max(map(len, re.findall("^:{3,}", inner, re.MULTILINE)), default=2))
+    return f"{fence}{{py:{kind}}} {heading}\n{option}\n\n{inner}\n{fence}\n"
 
 
 def docstring(node: ast.Module | ast.ClassDef | Function) -> str:
@@ -64,17 +65,15 @@ def member(node: ast.stmt, lines: list[str], inside: bool = False) -> Iterator[s
         inner = [docstring(node), fields(node.body, lines)]
         inner += [text for each in node.body for text in member(each, lines, inside=True)]
         bases = ", ".join(map(ast.unparse, node.bases))
-        yield described("class", f"{node.name}({bases})" if bases else node.name, "\n\n".join(inner), 1)
+        yield described("class", f"{node.name}({bases})" if bases else node.name, "\n\n".join(inner))
         return
     decorators = {ast.unparse(each).split("(")[0].split(".")[-1] for each in node.decorator_list}
     if decorators & {"property", "cached_property"}:
         kind = f":type: {ast.unparse(node.returns)}" if node.returns else ""
-        yield described("property", node.name, docstring(node), 0, kind)
+        yield described("property", node.name, docstring(node), kind)
     else:
-        option = "".join(f":{each}:\n" for each in sorted(decorators & {"classmethod", "staticmethod"}))
-        yield described(
-            "method" if inside else "function", signature(node, inside), docstring(node), 0, option
-        )
+        option = "\n".join(f":{each}:" for each in sorted(decorators & {"classmethod", "staticmethod"}))
+        yield described("method" if inside else "function", signature(node, inside), docstring(node), option)
 
 
 def page(name: str, path: Path, packages: set[str]) -> str:

@@ -35,6 +35,7 @@ def build(runs: dict[str, parameters.Run], target: Path) -> None:
     crate.add_workflow(paths.ROOT / "Snakefile", "Snakefile", main=True, lang="snakemake")
     code = ["README.md", "LICENSE", "CITATION.cff", "Makefile", "pyproject.toml", "requirements.lock"]
     code += ["data/README.md", "data/models/README.md"]
+    code += [str(path.relative_to(paths.ROOT)) for path in sorted((paths.ROOT / "docs").rglob("*.*"))]
     for pattern in ("src/**/*.py", "workflow/*.py", "workflow/*.sh", "params/*.yaml"):
         code += [str(path.relative_to(paths.ROOT)) for path in sorted(paths.ROOT.glob(pattern))]
     for name in code:

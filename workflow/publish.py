@@ -209,7 +209,8 @@ def outputs(path: Path) -> str:
 def with_outputs(step: str, executed: Path) -> nbformat.NotebookNode:
     """Return the notebook of a step as it is now, with the outputs of the same code as `executed`.
 
-    Its words may have changed since. Raises ValueError if the code is another.
+    Its words may have changed since. Parameters that `executed` was given stand after the defaults. Raises ValueError if
+    the code is another.
     """
     notebook = nbformat.read(paths.NOTEBOOKS / f"{step}.ipynb", as_version=4)
     try:
@@ -219,6 +220,10 @@ def with_outputs(step: str, executed: Path) -> nbformat.NotebookNode:
         raise ValueError(
             f"{executed} is no notebook ({why}): run `make` again, which executes it anew"
         ) from None
+    given = [cell for cell in run.cells if "injected-parameters" in cell.metadata.get("tags", [])]
+    tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
+    after = next(number for number, each in enumerate(tags, 1) if "parameters" in each)
+    notebook.cells[after:after] = given
     cells, others = ([cell for cell in each.cells if cell.cell_type == "code"] for each in (notebook, run))
     if len(cells) != len(others):
         raise ValueError(f"{executed} has other cells than notebooks/{step}.ipynb: run `make` again")
