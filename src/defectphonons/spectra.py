@@ -105,6 +105,19 @@ def on_mesh(phonon: Phonopy, mesh: int, groups: Groups | None = None) -> Spectru
     return spectrum(phonon, phonon.mesh.qpoints, weights, groups)
 
 
+def by_atom(phonon: Phonopy, mesh: int) -> Spectrum:
+    """Sample a Gamma-centred mesh x mesh x 1 grid as `on_mesh`, with each atom as a group, called by its number.
+
+    Right where the point group that keeps a wave vector of the grid maps every atom onto itself, or only along z.
+    """
+    return on_mesh(phonon, mesh, {str(i): np.array([i]) for i in range(len(phonon.primitive))})
+
+
+def densities_by_atom(found: Spectrum, grid: np.ndarray, smearing: float) -> np.ndarray:
+    """Return the projected density of states (n_atoms, n_grid) in states per THz of each atom of a spectrum `by_atom`."""
+    return np.array([density_of_states(found, grid, smearing, atom) for atom in found.shares])
+
+
 def mass_variance(symbol: str) -> float:
     """Return the variance of the masses of an element's natural isotopes over the square of their mean.
 

@@ -151,6 +151,18 @@ def optical_sets(dft: Phonopy, other: Phonopy) -> list[PairedSet]:
     return [each for each in paired if each.frequency_THz > 0.1]
 
 
+def weight_errors(sets: list[PairedSet], atoms: np.ndarray) -> dict[str, float]:
+    """Return how far the weights of paired modes on some atoms lie from DFT's, of the sets that overlap by more than half."""
+    certain = [pair for pair in sets if pair.overlap > 0.5]
+    deviation = np.array([(pair.partner_motion - pair.motion)[atoms].sum() for pair in certain])
+    return {
+        "pairs": len(certain),
+        "sets": len(sets),
+        "weight_rms": float(np.sqrt((deviation**2).mean())),
+        "weight_largest": float(abs(deviation).max()),
+    }
+
+
 def by_order(sets: list[PairedSet]) -> list[PairedSet]:
     """Give the sets other partners: by the order of frequencies within each irrep, not by overlap."""
     found = []

@@ -51,3 +51,9 @@ def training_frames(potential: Potential) -> list[Atoms] | None:
         if record["sha256"] == potential.checksum and data.is_file():
             return [atoms for atoms in dataset.read(data) if dataset.group(atoms) in record["split"]["train"]]
     return None
+
+
+def vacancies_trained_on(potential: Potential, formula: str) -> list[str] | None:
+    """Return the species of which `training_frames` have vacancies; None where they are not known here."""
+    frames = training_frames(potential)
+    return None if frames is None else sorted(dataset.vacant_species(frames, formula))

@@ -1,0 +1,159 @@
+"""Standard deviations over a committee of what the notebooks compute of the sheet and of a defect in it."""
+
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from defectphonons import (
+    force_constants,
+    invariance,
+    localisation,
+    potentials,
+    relaxation,
+    spectra,
+    structures,
+)
+from defectphonons.localisation import Mode
+from defectphonons.potentials import Potential
+from defectphonons.spectra import PER_CM, GammaModes, Groups
+from helpers import defects
+from helpers.models import committee
+
+
+def of_sheet(
+    run: Any, found: Potential, start: Atoms, elements: Groups, heavy: str
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return the bands (m, n_q, n_modes) in THz of the sheet by each of m members, and standard deviations over them.
+
+    `run` is one of 04, `start` the cell that each member relaxes, `heavy` the element whose share of the motion counts.
+    """
+    cells, phonons = [], []
+    for member in committee.members(found, run.model):
+        free = relaxation.relax(start, member, hold_symmetry=True, relax_cell=True)
+        cell = relaxation.relax(structures.strained(free, run.strain), member, hold_symmetry=True)
+        how = {
+            "method": run.method,
+            "displacement": run.displacement,
+            "dtype": run.dtype,
+            "folder": run.folder,
+        }
+        phonon = force_constants.of(cell, run.supercell, member, **how)
+        force_constants.symmetrise(phonon)
+        invariance.make_rotationally_invariant(phonon, potentials.evaluate(member, cell)["stress"])
+        cells.append(cell)
+        phonons.append(phonon)
+    bands = np.array([spectra.bands(phonon, points=200).frequencies for phonon in phonons])
+    sampled = [spectra.on_mesh(phonon, run.mesh // 3 or 1, elements) for phonon in phonons]
+    gaps = [spectra.gap(each, 3) for each in sampled]
+    shares = [spectra.dominance(each, heavy, sum(gap) / 2) for each, gap in zip(sampled, gaps, strict=True)]
+    at_gamma = [optical(spectra.gamma_modes(phonon)) for phonon in phonons]
+    scatter = bands.std(axis=0, ddof=1) * PER_CM
+    return bands, {
+        "models": len(cells),
+        "lattice_constant_A": deviation(cell.cell.lengths()[0] for cell in cells),
+        "bands_per_cm": {"mean": float(scatter.mean()), "largest": float(scatter.max())},
+        "gamma_per_cm": {irrep: deviation(each[irrep] for each in at_gamma) for irrep in at_gamma[0]},
+        "gap_THz": np.std(gaps, axis=0, ddof=1).tolist(),
+        "gap_width_THz": deviation(upper - lower for lower, upper in gaps),
+        **{
+            name: {side: deviation(each[name][side] for each in shares) for side in ("below", "above")}
+            for name in shares[0]
+        },
+    }
+
+
+def optical(gamma: GammaModes) -> dict[str, float]:
+    """Return the frequency in cm-1 of each optical set of modes at Gamma, by its irrep."""
+    frequencies = [gamma.frequencies[members].mean() for members in gamma.sets]
+    return {
+        irrep: float(frequency * PER_CM)
+        for irrep, frequency in zip(gamma.irreps, frequencies, strict=True)
+        if frequency > 0.5
+    }
+
+
+def of_defect(
+    run: Any, found: Potential, gamma: GammaModes, candidates: list[Mode], grid: np.ndarray, local: np.ndarray
+) -> tuple[np.ndarray, list[tuple[Mode, np.ndarray, np.ndarray]], dict[str, Any]]:
+    """Return what each of m members has for a defect, and standard deviations over them.
+
+    The local density of states (m, n_grid) on `grid`, beside `local` of the model itself; each of the `candidates` among
+    the model's modes `gamma` with the frequencies (m,) in THz and weights at the defect (m,) of its partners. `run` is
+    one of 05.
+    """
+    mesh = spectra.mesh_for(run.supercell, run.mesh)
+    locals_of, shares, inward, partners = [], [], [], []
+    for member in committee.members(found, run.model):
+        sheet = defects.defective_sheet(run, member)
+        atoms = sheet.vacancy.local
+        sampled = spectra.on_mesh(sheet.phonon, mesh, {"local": atoms})
+        bare = spectra.by_atom(sheet.pristine, mesh * run.supercell)
+        by_site = spectra.densities_by_atom(bare, grid, run.smearing)
+        locals_of.append(spectra.density_of_states(sampled, grid, run.smearing, "local"))
+        shares.append(
+            localisation.redistributed(locals_of[-1], by_site[sheet.sites(atoms)].sum(axis=0), grid)
+        )
+        inward.append(structures.neighbour_displacements(sheet.vacancy, sheet.relaxed)["inward_A"])
+        paired = spectra.pair_sets(gamma, spectra.gamma_modes(sheet.phonon))
+        partners.append({each.frequency_THz: each for each in paired})
+    followed, modes = [], []
+    for mode in candidates:
+        several = [by_frequency[mode.frequency_THz] for by_frequency in partners]
+        frequencies = np.array([each.partner_THz for each in several])
+        weights = np.array([each.partner_motion[atoms].sum() for each in several])
+        followed.append((mode, frequencies, weights))
+        modes.append(
+            {
+                "irrep": mode.irrep,
+                "frequency_THz": mode.frequency_THz,
+                "frequency_deviation_THz": deviation(frequencies),
+                "weight": mode.weight,
+                "weight_deviation": deviation(weights),
+                "least_overlap": min(each.overlap for each in several),
+            }
+        )
+    redistributed = [localisation.redistributed(each, local, grid) for each in locals_of]
+    return (
+        np.array(locals_of),
+        followed,
+        {
+            "models": len(locals_of),
+            "local_states_elsewhere": float(np.mean(redistributed)),
+            "redistributed_local": deviation(shares),
+            "inward_A": deviation(inward),
+            "modes": modes,
+        },
+    )
+
+
+def of_shells(
+    run: Any, found: Potential, shells: Groups, grid: np.ndarray
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the density of states per atom (m, n_grid) of each shell by each of m members, and standard deviations.
+
+    Of the spectral weight that is redistributed in each shell. `run` is one of 06.
+    """
+    mesh = spectra.mesh_for(run.supercell, run.mesh)
+    densities: dict[str, list[np.ndarray]] = {name: [] for name in shells}
+    shares: dict[str, list[float]] = {name: [] for name in shells}
+    for member in committee.members(found, run.model):
+        sheet = defects.defective_sheet(run, member)
+        sampled = spectra.on_mesh(sheet.phonon, mesh, shells)
+        bare = spectra.by_atom(sheet.pristine, mesh * run.supercell)
+        by_site = spectra.densities_by_atom(bare, grid, run.smearing)
+        for name, atoms in shells.items():
+            density = spectra.density_of_states(sampled, grid, run.smearing, name) / len(atoms)
+            densities[name].append(density)
+            pristine = by_site[sheet.sites(atoms)].mean(axis=0)
+            shares[name].append(localisation.redistributed(density, pristine, grid))
+    spread = {
+        "models": len(next(iter(shares.values()))),
+        "share_elsewhere": {name: deviation(each) for name, each in shares.items()},
+    }
+    return {name: np.array(each) for name, each in densities.items()}, spread
+
+
+def deviation(values: Any) -> float:
+    """Return the standard deviation of a sample."""
+    return float(np.std(list(values), ddof=1))
