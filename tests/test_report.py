@@ -164,7 +164,7 @@ def test_the_reference_has_every_public_function(report):
 
 
 @browser.needed
-@pytest.mark.parametrize("width", [1200, 390, 360])
+@pytest.mark.parametrize("width", [1200, 360])
 def test_pages_are_whole_and_readable(page, report, width):
     page.set_viewport_size({"width": width, "height": 844})
     files = [path for path in sorted(report.rglob("*.html")) if "_static" not in path.parts]

@@ -17,8 +17,8 @@ def described(kind: str, heading: str, inner: str, option: str = "") -> str:
 
 
 def docstring(node: ast.Module | ast.ClassDef | Function) -> str:
-    """Return the docstring as Markdown."""
-    return escaped(ast.get_docstring(node) or "")
+    """Return the docstring as Markdown, in which a table stays one."""
+    return escaped(ast.get_docstring(node) or "").replace(r"\|", "|")
 
 
 def fields(nodes: list[ast.stmt], lines: list[str]) -> str:
@@ -99,7 +99,8 @@ def write(source: Path, folder: Path) -> None:
     names = {}
     for path in source.rglob("*.py"):
         name = ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__")
-        names[name] = docstring(ast.parse(path.read_text())).split("\n\n")[0].replace("\n", " ")
+        about = ast.get_docstring(ast.parse(path.read_text())) or ""
+        names[name] = escaped(about.split("\n\n")[0].replace("\n", " "))
         (folder / f"{name}.md").write_text(page(name, path, packages))
     rows = [[f"[{escaped(name)}]({name}.md)", about] for name, about in sorted(names.items())]
     (folder / "index.md").write_text(
