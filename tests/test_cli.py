@@ -7,11 +7,17 @@ import time
 from pathlib import Path
 
 import ase.io
+import numpy as np
+import phonopy
 import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk
 
+from defectphonons import force_constants
 from helpers import cli, proposing
 from helpers.data import dft, selection
-from helpers.models import shipping
+from helpers.models import potential, shipping
 
 WSE2 = Path(sys.executable).with_name("wse2")
 COMMANDS = ("import", "label", "propose", "ship", "committee", "sweep", "force-constants")
@@ -115,3 +121,138 @@ def test_proposals_are_of_the_kinds_asked_for(tmp_path, monkeypatch):
         with pytest.raises(SystemExit, match="0"):
             cli.app(["propose", str(tmp_path / "out.xyz"), *words])
         assert {atoms.info["config_type"] for atoms in ase.io.read(tmp_path / "out.xyz", ":")} == kinds
+
+
+# ---- force constants of other crystals and models
+
+
+def network(kind="ScaleShiftMACE", first="", later="Residual", heads=("Default",), **more):
+    """A small MACE of Na and Cl with random weights; `first` and `later` name what its interaction blocks are."""
+    from e3nn import o3  # after mace, without which it does not load here
+    from mace import modules
+    from mace.tools.torch_tools import default_dtype
+
+    blocks = {
+        name: modules.interaction_classes[f"RealAgnostic{name}InteractionBlock"] for name in (first, later)
+    }
+    several = np.arange(1.0, len(heads) + 1) if len(heads) > 1 else 1.0
+    if kind == "ScaleShiftMACE":
+        more |= {"atomic_inter_scale": 0.8 * several, "atomic_inter_shift": 0.1 * several}
+    torch.manual_seed(1)
+    with default_dtype(torch.float64):
+        return getattr(modules, kind)(
+            r_max=4.0, num_bessel=4, num_polynomial_cutoff=5, max_ell=2, num_interactions=2, num_elements=2,
+            interaction_cls_first=blocks[first], interaction_cls=blocks[later], correlation=2, radial_MLP=[8],
+            hidden_irreps=o3.Irreps("4x0e + 4x1o"), MLP_irreps=o3.Irreps("4x0e"), gate=torch.nn.functional.silu,
+            atomic_energies=np.squeeze(np.outer(several, [-1.0, -2.0])), avg_num_neighbors=8.0,
+            atomic_numbers=[11, 17], heads=list(heads), **more,
+        )  # fmt: skip
+
+
+SALT = bulk("NaCl", "rocksalt", a=5.0)
+MOLECULE = Atoms("Na2Cl2", [[5, 5, 5], [7.2, 5, 5.3], [5.1, 7.4, 5], [7, 7.3, 6]], cell=[14.0] * 3)
+KNOWN = {
+    "as trained here": {},
+    "without scale and shift": {"kind": "MACE", "first": "Residual"},
+    "two heads": {"heads": ("pt_head", "Default")},
+    "messages over their density": {"first": "Density", "later": "DensityResidual", "apply_cutoff": False},
+    "all that foundation models have": {
+        "first": "Density", "later": "DensityResidual", "heads": ("pt_head", "Default"), "pair_repulsion": True,
+        "distance_transform": "Agnesi",
+    },
+    "readout of the last layer alone": {"use_last_readout_only": True},
+}  # fmt: skip
+UNKNOWN = {
+    "RealAgnosticResidualNonLinearInteractionBlock": {"later": "ResidualNonLinear"},
+    "RealAgnosticAttResidualInteractionBlock": {"later": "AttResidual"},
+    "products that do not know the elements": {"use_agnostic_product": True},
+    "embedding of charge": {
+        "embedding_specs": {"total_charge": {"type": "categorical", "emb_dim": 2, "num_classes": 3, "per": "graph"}}
+    },
+}  # fmt: skip
+
+
+@pytest.fixture
+def constants(tmp_path, monkeypatch):
+    """The command for a network and a structure, in an empty folder: exit code, and phonopy's object of what it wrote."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(net, atoms, *more):
+        torch.save(net, "mine.model")
+        ase.io.write("structure.xyz", atoms)
+        with pytest.raises(SystemExit) as stop:
+            cli.app(["force-constants", "structure.xyz", "--model", "mine.model", "--trust-model", *more])
+        written = Path("phonopy_params.yaml.xz")
+        return stop.value.code, phonopy.load(written, log_level=0) if written.exists() else None
+
+    return call
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_force_constants_of_a_crystal_and_a_molecule_are_those_of_the_model(name, constants):
+    """Of the whole supercell, by MACE's own Hessian."""
+    net = network(**KNOWN[name])
+    for atoms, sizes in ((SALT, "222"), (MOLECULE, "111")):
+        code, phonon = constants(net, atoms, "--supercell", *sizes)
+        assert code == 0
+        supercell = force_constants.to_ase(phonon.supercell)
+        calculator = potential.load("./mine.model", trust_model=True).calculator
+        whole = calculator.get_hessian(supercell).reshape(len(supercell), 3, len(supercell), 3)
+        expected = whole.transpose(0, 2, 1, 3)[phonon.primitive.p2s_map]
+        assert phonon.force_constants == pytest.approx(expected, abs=1e-9)
+        assert abs(expected).max() > 0.01
+        assert not Path("phonopy_params.yaml.xz.parts").exists()
+
+
+@pytest.mark.parametrize("atoms", [SALT, MOLECULE], ids=["crystal", "molecule"])
+def test_differences_of_forces_come_to_the_same(atoms, constants):
+    sizes = ["--supercell", "2", "2", "2"] if atoms is SALT else []
+    net = network(**KNOWN["all that foundation models have"])
+    _, exact = constants(net, atoms, *sizes)
+    code, phonon = constants(net, atoms, *sizes, "--differences", "--displacement", "0.001")
+    assert code == 0 and phonon.force_constants == pytest.approx(exact.force_constants, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_a_model_with_other_parts_is_refused_by_their_name(name, constants, capsys):
+    code, phonon = constants(network(**UNKNOWN[name]), SALT)
+    told = capsys.readouterr().err
+    assert code == 2 and phonon is None
+    assert name in told and told.endswith("give --differences\n") and told.count("\n") == 1
+    assert sorted(path.name for path in Path().iterdir()) == ["mine.model", "structure.xyz"]
+
+
+def test_what_a_refused_model_has_by_differences(constants):
+    code, phonon = constants(network(later="ResidualNonLinear"), SALT, "--differences")
+    assert code == 0 and phonon.force_constants.shape == (2, 2, 3, 3)
+
+
+def test_models_and_structures_that_will_not_do_are_refused(constants, capsys):
+    flat = SALT.copy()
+    flat.pbc = (True, True, False)
+    nowhere = Atoms("NaCl", [[0, 0, 0], [2.4, 0, 0]])
+    for net, atoms, words in (
+        (
+            network(heads=("one", "two")),
+            SALT,
+            "has the heads one, two, and none is called Default: choose one",
+        ),
+        (network(), flat, "structure.xyz is not periodic along its cell vector 3, and the cell leaves"),
+        (network(), nowhere, "structure.xyz has no cell in three directions"),
+        (network(), bulk("Cu"), "knows Na, Cl but not Cu"),
+    ):
+        code, phonon = constants(net, atoms)
+        assert code == 2 and phonon is None and words in capsys.readouterr().err
+
+
+def test_a_model_of_dipoles_or_charges_is_refused_by_its_name():
+    dipoles = type("AtomicDipolesMACE", (torch.nn.Module,), {})()
+    with pytest.raises(ValueError, match="dipoles.model is a AtomicDipolesMACE: models with dipoles"):
+        potentials.check_kind(dipoles, Path("dipoles.model"))
+
+
+def test_an_unrelaxed_structure_is_pointed_out(constants, capsys):
+    assert constants(network(), MOLECULE)[0] == 0
+    told = capsys.readouterr()
+    assert "wrote phonopy_params.yaml.xz: between 4 atoms and the 4 of the supercell" in told.out
+    assert "structure.xyz is not relaxed: forces of up to" in told.err

@@ -26,7 +26,7 @@ ABOUT = {
     "ledger": "statement by statement, with what was measured",
 }
 GUIDES = [
-    "Read me first <README>", "docs/running", "docs/own_data", "docs/other_defects", "docs/cluster", "docs/results", "docs/benchmarks", "docs/numbers",
+    "Read me first <README>", "docs/running", "docs/own_data", "docs/other_defects", "docs/cluster", "docs/results", "docs/force_constants", "docs/benchmarks", "docs/numbers",
     "docs/figures", "data/README", "data/models/README",
 ]  # fmt: skip
 

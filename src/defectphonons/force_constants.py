@@ -215,7 +215,8 @@ def checked_layers(potential: Potential, atoms: Atoms, dtype: str = "float64") -
     if not hasattr(potential.calculator, "models"):
         raise ValueError(f'{potential.name} is more than a MACE model: use method = "finite_differences"')
     network = potential.calculator.models[0]
-    layers = Layers(network, atoms)
+    head = getattr(network, "heads", [potential.calculator.head]).index(potential.calculator.head)
+    layers = Layers(network, atoms, head)
     expected = evaluate(potential, atoms)
     errors = {
         "eV": abs(layers.energy - expected["energy"]) / len(atoms),
@@ -229,7 +230,7 @@ def checked_layers(potential: Potential, atoms: Atoms, dtype: str = "float64") -
             )
     if dtype == "float64":
         return layers
-    return Layers(copy.deepcopy(network).to(getattr(torch, dtype)), atoms)
+    return Layers(copy.deepcopy(network).to(getattr(torch, dtype)), atoms, head)
 
 
 def rounding_error(potential: Potential, atoms: Atoms, dtype: str) -> float:

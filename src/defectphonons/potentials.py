@@ -68,7 +68,9 @@ def load(
         raise ValueError(
             f"model {path} has sha256 {own[:16]}…, not {checksum[:16]}…: it was exchanged; copy it again"
         )
-    network = in_double_precision(read(content, path, device))
+    network = read(content, path, device)
+    check_kind(network, path)
+    network = in_double_precision(network)
     known = tuple(chemical_symbols[number] for number in network.atomic_numbers.tolist())
     missing = [element for element in elements if element not in known]
     if missing:
@@ -91,6 +93,24 @@ def load(
         num_interactions=int(network.num_interactions),
         calculator=calculator,
     )
+
+
+def check_kind(network: "torch.nn.Module", path: Path) -> None:
+    """Raise ValueError for a model whose energies and forces MACE's calculator does not give as it is used here."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        from mace.modules import MACE, PolarMACE
+
+    if not isinstance(network, MACE) or isinstance(network, PolarMACE):
+        raise ValueError(
+            f"model {path} is a {type(network).__name__}: models with dipoles, polarisabilities or charges are not known "
+            "here, give one of energies and forces, a MACE or ScaleShiftMACE"
+        )
+    heads = getattr(network, "heads", ["Default"])
+    if len(heads) > 1 and "default" not in [head.lower() for head in heads]:
+        raise ValueError(
+            f"model {path} has the heads {', '.join(heads)}, and none is called Default: choose one, "
+            f"mace_select_head {path} --head_name {heads[0]}, and give what that writes"
+        )
 
 
 def read(content: bytes, path: Path, device: str) -> "torch.nn.Module":

@@ -225,6 +225,10 @@ def force_constants(
 
     found = potential.load(model, device=device, trust_model=trust_model)
     atoms = periodic(structure, found.r_max)
+    if unknown := set(atoms.symbols) - set(found.elements):
+        raise ValueError(
+            f"model {found.name} knows {', '.join(found.elements)} but not {', '.join(sorted(unknown))} of {structure}"
+        )
     parts = output.with_name(f"{output.name}.parts")
     how = "finite_differences" if differences else "analytic"
     phonon = force_constants.of(atoms, supercell, found, method=how, displacement=displacement, folder=parts)

@@ -26,8 +26,18 @@ from defectphonons.hessian.terms import Term
 # MACE prints a line on import about an accelerator that is not installed.
 with contextlib.redirect_stdout(io.StringIO()):
     from mace.data.neighborhood import get_neighborhood
-    from mace.modules import ScaleShiftMACE
-    from mace.modules.blocks import RealAgnosticInteractionBlock, RealAgnosticResidualInteractionBlock
+    from mace.modules import MACE, ScaleShiftMACE
+    from mace.modules.blocks import (
+        RealAgnosticDensityInteractionBlock,
+        RealAgnosticDensityResidualInteractionBlock,
+        RealAgnosticInteractionBlock,
+        RealAgnosticResidualInteractionBlock,
+    )
+
+# Blocks whose messages are divided by a density of neighbours, and blocks that keep an atom's own features.
+BY_DENSITY = (RealAgnosticDensityInteractionBlock, RealAgnosticDensityResidualInteractionBlock)
+RESIDUAL = (RealAgnosticResidualInteractionBlock, RealAgnosticDensityResidualInteractionBlock)
+BLOCKS = (RealAgnosticInteractionBlock, RealAgnosticDensityInteractionBlock, *RESIDUAL)
 
 Node = tuple[int, int, int, int]  # an atom of the cell, and the lattice vectors to the cell it lies in
 
@@ -51,25 +61,41 @@ class Arrivals:
     curvature: torch.Tensor  # (n_edges, 3, 3) of pull . message, by the vector twice
 
 
+def unknown_part(network: torch.nn.Module) -> str | None:
+    """Return what of a network the second derivatives are not known of here; None if there is no such part."""
+    if type(network) not in (MACE, ScaleShiftMACE):
+        return f"a {type(network).__name__}"
+    for interaction in network.interactions:
+        if type(interaction) not in BLOCKS:
+            return f"a {type(interaction).__name__}"
+    if hasattr(network, "joint_embedding"):
+        return "an embedding of charge, spin or other quantities of a frame"
+    for product in network.products:
+        if getattr(product, "use_agnostic_product", False):
+            return "products that do not know the elements"
+        if getattr(product, "cueq_config", None) is not None:
+            return "a model for cuEquivariance (mace_cueq_to_e3nn converts it)"
+    return None
+
+
 class Layers:
     """A network, evaluated layer by layer in a periodic cell, and the terms of its Hessian there.
 
-    Raises ValueError for a network with interactions of another kind than these.
+    `head` is the place of the head whose energy it is. Raises ValueError for a network with other parts than these.
     """
 
-    def __init__(self, network: torch.nn.Module, atoms: Atoms):
-        if not isinstance(network, ScaleShiftMACE) or len(getattr(network, "heads", ["only"])) != 1:
+    def __init__(self, network: torch.nn.Module, atoms: Atoms, head: int = 0):
+        if part := unknown_part(network):
             raise ValueError(
-                f"the second derivatives of a {type(network).__name__} are known here only for a "
-                'ScaleShiftMACE with one head: use method = "finite_differences"'
+                f'the second derivatives of {part} are not known here: use method = "finite_differences"'
             )
-        for interaction in network.interactions:
-            if type(interaction) not in (RealAgnosticInteractionBlock, RealAgnosticResidualInteractionBlock):
-                raise ValueError(
-                    f"the second derivatives of a {type(interaction).__name__} are not known here: "
-                    'use method = "finite_differences"'
-                )
-        self.network = network
+        self.network, self.head = network, head
+        scaled = isinstance(network, ScaleShiftMACE)
+        self.scale, shift = (
+            (torch.atleast_1d(each)[head] for each in (network.scale_shift.scale, network.scale_shift.shift))
+            if scaled
+            else (1.0, 0.0)
+        )
         self.like = {"device": network.r_max.device, "dtype": network.r_max.dtype}
         (senders, receivers), offsets, shifts, _ = get_neighborhood(
             atoms.positions, float(network.r_max), (True, True, True), atoms.cell.array
@@ -88,18 +114,18 @@ class Layers:
         vectors = positions[self.edges[1]] - positions[self.edges[0]] + offsets
 
         features, received, energies = [network.node_embedding(self.attributes)], [], []
+        self.summed = []  # [layer] (N, n_paths) messages, and their density where it divides them
         for layer in range(len(network.interactions)):
             sent = network.interactions[layer].linear_up(features[-1])[self.edges[0]]
             messages = self.messages(layer, sent, vectors, self.edges)
             summed = torch.zeros(len(atoms), messages.shape[1], **self.like)
             summed = summed.index_add(0, self.edges[1], messages)
+            self.summed.append(summed.detach())
             received.append(self.received(layer, summed, self.attributes))
             features.append(self.updated(layer, received[-1], features[-1], self.attributes))
             energies.append(self.energies(layer, features[-1]).sum())
-        interaction_energy = sum(energies)
-        constant = (
-            network.atomic_energies_fn(self.attributes).sum() + len(atoms) * network.scale_shift.shift.sum()
-        )
+        interaction_energy = sum(energies) + self.repulsion(vectors, self.edges)
+        constant = network.atomic_energies_fn(self.attributes)[:, head].sum() + len(atoms) * shift
         self.energy = (interaction_energy + constant).item()  # eV
         *pulls, gradient = torch.autograd.grad(interaction_energy, [*features[1:], positions])
         self.pulls = pulls  # [layer] (N, n_features) dE/dh
@@ -110,36 +136,65 @@ class Layers:
         # By layer and atom: nodes, and derivatives of the features (3 len(nodes), n_features).
         self.known: dict[tuple[int, int], tuple[list[Node], torch.Tensor]] = {}
 
+    def repulsion(self, vectors: torch.Tensor, edges: torch.Tensor) -> torch.Tensor | float:
+        """Return the energy in eV, summed over edges, of the repulsion of pairs that some models add."""
+        if not hasattr(self.network, "pair_repulsion"):
+            return 0.0
+        lengths = torch.linalg.norm(vectors, dim=1, keepdim=True)
+        numbers = self.network.atomic_numbers
+        return self.scale * self.network.pair_repulsion_fn(lengths, self.attributes, edges, numbers).sum()
+
     def edge_functions(
         self, layer: int, vectors: torch.Tensor, edges: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Spherical harmonics of `vectors` (n_edges, 3) and the weights of the paths at their lengths."""
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Spherical harmonics of `vectors` (n_edges, 3), and of their lengths the weights of the paths and the density.
+
+        The density has no column where none divides the messages.
+        """
         lengths = torch.linalg.norm(vectors, dim=1, keepdim=True)
         radial, cutoff = self.network.radial_embedding(
             lengths, self.attributes, edges, self.network.atomic_numbers
         )
-        weights = self.network.interactions[layer].conv_tp_weights(radial)
-        return self.network.spherical_harmonics(vectors), weights if cutoff is None else weights * cutoff
+        interaction = self.network.interactions[layer]
+        weights, density = interaction.conv_tp_weights(radial), radial[:, :0]
+        if isinstance(interaction, BY_DENSITY):
+            density = torch.tanh(interaction.density_fn(radial) ** 2)
+        if cutoff is not None:
+            weights, density = weights * cutoff, density * cutoff
+        return self.network.spherical_harmonics(vectors), weights, density
 
     def messages(
         self, layer: int, sent: torch.Tensor, vectors: torch.Tensor, edges: torch.Tensor
     ) -> torch.Tensor:
-        """(n_edges, n_paths), linear in what is `sent` (n_edges, n_sent)."""
-        return self.network.interactions[layer].conv_tp(sent, *self.edge_functions(layer, vectors, edges))
+        """(n_edges, n_paths), linear in what is `sent` (n_edges, n_sent); the density in a last column."""
+        harmonics, weights, density = self.edge_functions(layer, vectors, edges)
+        return torch.cat([self.network.interactions[layer].conv_tp(sent, harmonics, weights), density], dim=1)
+
+    def parted(self, layer: int, summed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | float]:
+        """Return the sum of the messages without their density, and what it is divided by."""
+        interaction = self.network.interactions[layer]
+        if isinstance(interaction, BY_DENSITY):
+            return summed[:, :-1], summed[:, -1:] + 1
+        return summed, interaction.avg_num_neighbors
 
     def received(self, layer: int, summed: torch.Tensor, attributes: torch.Tensor) -> torch.Tensor:
-        """(n, n_channels, n_components), linear in the messages' sum (n, n_paths)."""
+        """(n, n_channels, n_components) of the messages' sum (n, n_paths)."""
+        return self.spread(layer, *self.parted(layer, summed), attributes)
+
+    def spread(
+        self, layer: int, messages: torch.Tensor, divisor: torch.Tensor | float, attributes: torch.Tensor
+    ) -> torch.Tensor:
+        """Return what arrives of `messages` without a density, linear in them."""
         interaction = self.network.interactions[layer]
-        received = interaction.linear(summed) / interaction.avg_num_neighbors
-        if isinstance(interaction, RealAgnosticInteractionBlock):
+        received = interaction.linear(messages) / divisor
+        if not isinstance(interaction, RESIDUAL):
             received = interaction.skip_tp(received, attributes)
         return interaction.reshape(received)
 
     def skipped(self, layer: int, features: torch.Tensor, attributes: torch.Tensor) -> torch.Tensor | float:
         """What an atom keeps of its own features, linear in them."""
         interaction = self.network.interactions[layer]
-        residual = isinstance(interaction, RealAgnosticResidualInteractionBlock)
-        return interaction.skip_tp(features, attributes) if residual else 0.0
+        return interaction.skip_tp(features, attributes) if isinstance(interaction, RESIDUAL) else 0.0
 
     def updated(
         self, layer: int, received: torch.Tensor, features: torch.Tensor, attributes: torch.Tensor
@@ -154,9 +209,9 @@ class Layers:
         readouts = self.network.readouts
         skipped = len(self.network.interactions) - len(readouts)  # layers that nothing is read from
         if layer < skipped:
-            return features.new_zeros(len(features))
-        heads = torch.zeros(len(features), dtype=torch.int64, device=features.device)
-        return self.network.scale_shift.scale * readouts[layer - skipped](features, heads)[:, 0]
+            return 0.0 * features[:, 0]
+        heads = torch.full((len(features),), self.head, device=features.device)
+        return self.scale * readouts[layer - skipped](features, heads)[:, self.head]
 
     def terms(self, atoms: Sequence[int]) -> list[Term]:
         """For each of `atoms` all terms that come with it, added up. In one pass: memory grows with their number."""
@@ -213,13 +268,21 @@ class Layers:
             counts = torch.tensor([3 * len(each) for each in places], device=device)
             columns = torch.tensor([3 * i + axis for each in places for i in each for axis in range(3)])
             columns = columns.to(device)
-            harmonics, weights = self.edge_functions(layer, self.vectors[edges], self.edges[:, edges])
+            harmonics, weights, _ = self.edge_functions(layer, self.vectors[edges], self.edges[:, edges])
             repeated = [each.repeat_interleave(counts, dim=0) for each in (harmonics, weights)]
             rows = receiver.repeat_interleave(counts) * 3 * size + columns
-            summed.index_add_(0, rows, interaction.conv_tp(sent, *repeated))
+            by_features = interaction.conv_tp(sent, *repeated)  # on which the density does not depend
+            summed[:, : by_features.shape[1]].index_add_(0, rows, by_features)
         attributes = self.attributes[atoms].repeat_interleave(3 * size, dim=0)
-        received = self.received(layer, summed, attributes)
-        received = received.unflatten(0, (len(atoms), -1))
+        messages, _ = self.parted(layer, summed)
+        _, divisor = self.parted(layer, self.summed[layer][atoms])
+        by_density = isinstance(self.network.interactions[layer], BY_DENSITY)
+        if by_density:
+            divisor = divisor.repeat_interleave(3 * size, dim=0)
+            relative = (summed[:, -1:] / divisor).view(len(atoms), -1, 1)
+        received = self.spread(layer, messages, divisor, attributes).unflatten(0, (len(atoms), -1))
+        if by_density:
+            received = received - relative[..., None] * self.arrived[layer][atoms][:, None]
         slopes, curvatures = self.contracted(layer, atoms, with_curvatures=with_terms)
         by_irrep = [torch.einsum("adkm,amkc->adkc", received, each).flatten(2) for each in slopes]
         first = self.network.products[layer].linear(torch.cat(by_irrep, dim=2))
@@ -234,6 +297,10 @@ class Layers:
 
         pulled = torch.einsum("adkm,amkn->adkn", received, curvatures)
         hessian = received.flatten(2) @ pulled.flatten(2).mT + first @ self.bent(layer, atoms, first).mT
+        if by_density:  # of a quotient
+            pull = self.pull_on_received(layer, atoms).flatten(1)[:, :, None]
+            quotient = received.flatten(2) @ pull @ relative.mT
+            hessian -= quotient + quotient.mT
         if before:
             inner = before.first.shape[1]
             hessian[:, :inner, :inner] += before.hessian
@@ -264,21 +331,26 @@ class Layers:
         for each in (leaves := (pull, sent, vectors)):
             each.requires_grad_(True)
         messages = self.messages(layer, sent, vectors, self.edges[:, edges])
-        (along,) = torch.autograd.grad((messages * pull).sum(), vectors, create_graph=True)
+        energy = (messages * pull).sum()
+        if layer == 0:
+            energy = energy + self.repulsion(vectors, self.edges[:, edges])
+        (along,) = torch.autograd.grad(energy, vectors, create_graph=True)
         # Edges do not know of each other: one pass for all of them.
         passes = [torch.autograd.grad(each.sum(), leaves, retain_graph=True) for each in along.unbind(1)]
         by_vector, mixed, curvature = (torch.stack(each, dim=1) for each in zip(*passes, strict=True))
         return Arrivals(sent.detach(), by_vector, mixed, curvature)
 
+    def pull_on_received(self, layer: int, atoms: Sequence[int] | torch.Tensor) -> torch.Tensor:
+        """(len(atoms), n_channels, n_components) derivatives of the energy by what arrived at `atoms`."""
+        arrived = self.arrived[layer][atoms].requires_grad_(True)
+        new = self.updated(layer, arrived, self.features[layer][atoms], self.attributes[atoms])
+        return torch.autograd.grad(new, arrived, self.pulls[layer][atoms])[0]
+
     def pull_on_messages(self, layer: int, atoms: torch.Tensor) -> torch.Tensor:
         """(len(atoms), n_paths) derivatives of the energy by the sums of the messages to `atoms`."""
-        attributes = self.attributes[atoms]
-        arrived = self.arrived[layer][atoms].requires_grad_(True)
-        new = self.updated(layer, arrived, self.features[layer][atoms], attributes)
-        (pull,) = torch.autograd.grad(new, arrived, self.pulls[layer][atoms])
-        n_paths = self.network.interactions[layer].conv_tp.irreps_out.dim
-        summed = torch.zeros(len(atoms), n_paths, **self.like, requires_grad=True)
-        return torch.autograd.grad(self.received(layer, summed, attributes), summed, pull)[0]
+        summed = self.summed[layer][atoms].requires_grad_(True)
+        received = self.received(layer, summed, self.attributes[atoms])
+        return torch.autograd.grad(received, summed, self.pull_on_received(layer, atoms))[0]
 
     def contracted(
         self, layer: int, atoms: list[int], *, with_curvatures: bool
