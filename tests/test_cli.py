@@ -14,7 +14,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 
-from defectphonons import force_constants
+from defectphonons import force_constants, potentials
 from helpers import cli, proposing
 from helpers.data import dft, selection
 from helpers.models import potential, shipping

@@ -217,14 +217,17 @@ def gap(found: Spectrum, below: int) -> tuple[float, float]:
     return float(found.frequencies[:, :below].max()), float(found.frequencies[:, below:].min())
 
 
-def dominance(found: Spectrum, group: str, middle: float) -> dict[str, dict[str, float]]:
+def dominance(
+    found: Spectrum, group: str, middle: float, lines: tuple[float, float] = (0.6, 0.4)
+) -> dict[str, dict[str, float]]:
     """Return how much of the motion `group` has "below" and "above" the frequency `middle` (THz).
 
-    `heavy_share`: its mean share; `dominated`: the part of the modes of which it has more than 0.6 below, less than 0.4 above.
+    `heavy_share`: its mean share; `dominated`: the part of the modes of which it has more than the first of `lines` below,
+    less than the second above.
     """
     below = found.frequencies < middle
     shares, weights = found.shares[group], np.broadcast_to(found.q_weights[:, None], below.shape)
-    sides = {"below": (below, shares > 0.6), "above": (~below, shares < 0.4)}
+    sides = {"below": (below, shares > lines[0]), "above": (~below, shares < lines[1])}
     return {
         "heavy_share": {
             side: float(np.average(shares[here], weights=weights[here])) for side, (here, _) in sides.items()

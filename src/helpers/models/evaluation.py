@@ -99,6 +99,16 @@ def symmetrised(*cells: Phonopy) -> tuple[Phonopy, ...]:
     return cells
 
 
+def dft_at_corners() -> dict[str, np.ndarray]:
+    """Return DFT's frequencies (9,) in THz of the sheet that it relaxed, at each of SHEET, where its supercells are exact."""
+    found = {}
+    for label, (name, q_point) in SHEET.items():
+        (phonon,) = symmetrised(reference(name))
+        phonon.run_qpoints([q_point])
+        found[label] = phonon.qpoints.frequencies[0]
+    return found
+
+
 def dft_sheet() -> tuple[dict[str, Any], Atoms]:
     """Read data/reference/monolayer.json, and build the primitive cell that it describes."""
     sheet = json.loads((paths.REFERENCE / "monolayer.json").read_text())
