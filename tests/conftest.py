@@ -19,7 +19,7 @@ if FIRST:
 # What takes minutes comes first, so that no process is left with it at the end.
 LONG = (
     "notebooks/", "tests/test_jupyterlab.py", "tests/test_report.py", "tests/test_slurm.py", "tests/test_committee.py",
-    "tests/test_dilute.py", "tests/test_training.py", "tests/test_sweeps.py", "tests/test_force_constants.py",
+    "tests/test_dilute.py", "tests/test_training.py", "tests/test_sweeps.py", "tests/test_force_constants.py", "tests/test_cli.py",
     "tests/test_gpu_bundle.py",
 )  # fmt: skip
 # `pytest -m quick`, in less than a minute: the tests of these files but those that ask for a model, start a

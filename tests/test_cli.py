@@ -132,6 +132,8 @@ def network(kind="ScaleShiftMACE", first="", later="Residual", heads=("Default",
     from mace import modules
     from mace.tools.torch_tools import default_dtype
 
+    o3 = modules.models.o3
+
     blocks = {
         name: modules.interaction_classes[f"RealAgnostic{name}InteractionBlock"] for name in (first, later)
     }
@@ -247,7 +249,9 @@ def test_models_and_structures_that_will_not_do_are_refused(constants, capsys):
 
 def test_a_model_of_dipoles_or_charges_is_refused_by_its_name():
     dipoles = type("AtomicDipolesMACE", (torch.nn.Module,), {})()
-    with pytest.raises(ValueError, match="dipoles.model is a AtomicDipolesMACE: models with dipoles"):
+    with pytest.raises(
+        ValueError, match="dipoles.model is of the kind AtomicDipolesMACE: models with dipoles"
+    ):
         potentials.check_kind(dipoles, Path("dipoles.model"))
 
 

@@ -102,7 +102,7 @@ def check_kind(network: "torch.nn.Module", path: Path) -> None:
 
     if not isinstance(network, MACE) or isinstance(network, PolarMACE):
         raise ValueError(
-            f"model {path} is a {type(network).__name__}: models with dipoles, polarisabilities or charges are not known "
+            f"model {path} is of the kind {type(network).__name__}: models with dipoles, polarisabilities or charges are not known "
             "here, give one of energies and forces, a MACE or ScaleShiftMACE"
         )
     heads = getattr(network, "heads", ["Default"])
