@@ -132,8 +132,6 @@ def network(kind="ScaleShiftMACE", first="", later="Residual", heads=("Default",
     from mace import modules
     from mace.tools.torch_tools import default_dtype
 
-    o3 = modules.models.o3
-
     blocks = {
         name: modules.interaction_classes[f"RealAgnostic{name}InteractionBlock"] for name in (first, later)
     }

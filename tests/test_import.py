@@ -21,7 +21,7 @@ from ase.spacegroup import crystal
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from helpers import cli, paths, records
-from helpers.data import dataset, importing, splitting
+from helpers.data import consistency, dataset, splitting, vasp
 
 DATA = paths.ROOT / "tests" / "data"
 KBAR = 6.2415091e-4  # eV/A^3: 1e8 Pa over 1.602176634e11 Pa
@@ -665,7 +665,7 @@ def test_a_vasprun_takes_little_memory(run, tmp_path):
     path = tmp_path / "vasprun.xml"
     path.write_text("".join([head, *steps * 20, end]))
     tracemalloc.start()
-    n_steps = sum(1 for _ in importing.vasprun(path))
+    n_steps = sum(1 for _ in vasp.vasprun(path))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert n_steps == 400 and peak < path.stat().st_size / 2
@@ -855,8 +855,8 @@ def test_shortest_distance_is_that_over_all_images(frames):
         skewed.pbc = atoms.pbc = True
         i, j, d = neighbor_list("ijd", atoms, 4.0)
         radii = covalent_radii[atoms.numbers]
-        assert importing.shortest(atoms) == pytest.approx((d / (radii[i] + radii[j])).min())
-        assert importing.shortest(skewed) == pytest.approx(importing.shortest(atoms))
+        assert consistency.shortest(atoms) == pytest.approx((d / (radii[i] + radii[j])).min())
+        assert consistency.shortest(skewed) == pytest.approx(consistency.shortest(atoms))
 
 
 # ---- groups

@@ -190,63 +190,87 @@ def embed(
         for term in force_constants.terms(primitive, potential, dtype=dtype, folder=folder)
     }
     reach = max(np.linalg.norm(nodes(term, primitive), axis=1).max() for term in perfect.values())
-    apart = relaxed.cell.lengths()[0]
-    if not reach < radius < apart - reach:
-        raise ValueError(
-            f"radius = {radius:g} A: must be above {reach:.1f} A, as far as the terms of an atom reach, and below "
-            f"{apart - reach:.1f} A, where those of the vacancy's images begin; with a larger supercell it may be larger"
-        )
+    check_radius(radius, reach, relaxed.cell.lengths()[0])
     basis = vacancy.kept % len(primitive)
     (empty,) = set(range(len(vacancy.pristine))) - set(vacancy.kept.tolist())
-    origin = primitive.positions[empty % len(primitive)]
-    index = {(0, 0, empty % len(primitive)): 0}
-    rows, columns, blocks = [], [], []
-
-    def sites(places: np.ndarray, kinds: np.ndarray) -> list[tuple[int, int, int]]:
-        cells = (places + origin - primitive.positions[kinds]) @ np.linalg.inv(primitive.cell.array)
-        whole = np.rint(cells).astype(int)
-        # The cell may be strained by a little.
-        assert abs(cells - whole).max() < 0.1, "the defect is not on the lattice of the perfect sheet"
-        return [(u, v, s) for (u, v, _), s in zip(whole.tolist(), kinds.tolist(), strict=True)]
-
-    def add(found: list[tuple[int, int, int]], matrix: np.ndarray) -> None:
-        numbers = np.array([index.setdefault(site, len(index)) for site in found])
-        rows.append(np.repeat(numbers, len(numbers)))
-        columns.append(np.tile(numbers, len(numbers)))
-        blocks.append(matrix.reshape(-1, 3, 3))
-
-    def take_away(centre: np.ndarray, kind: int) -> list[tuple[int, int, int]]:
-        term = perfect[kind]
-        found = sites(centre + nodes(term, primitive), term.atoms)
-        add(found, -term.matrix)
-        return found
-
-    take_away(np.zeros(3), empty % len(primitive))
+    changes = Changes(primitive, empty % len(primitive))
+    changes.add(perfect[changes.empty], np.zeros(3), primitive, sign=-1)
     seam = 0.0
     for term in force_constants.terms(relaxed, potential, dtype=dtype, folder=folder):
         centre = int(term.atoms[0])
         if vacancy.distances[centre] >= radius:
             continue
-        found = sites(vacancy.from_site[centre] + nodes(term, ideal), basis[term.atoms])
-        add(found, term.matrix)
-        before = take_away(vacancy.from_site[centre], int(basis[centre]))
+        place, before = vacancy.from_site[centre], perfect[int(basis[centre])]
+        sites = changes.add(term, place, ideal, basis)
+        sites_before = changes.add(before, place, primitive, sign=-1)
         if vacancy.distances[centre] > radius - 3:
-            order = [before.index(site) for site in found]
-            change = term.matrix - perfect[int(basis[centre])].matrix[np.ix_(order, order)]
-            seam = max(seam, float(abs(change).max()))
-    first, second, every = (np.concatenate(each) for each in (rows, columns, blocks))
-    places = np.array(list(index))
-    constants = block_matrix(first, second, every, len(index))
+            order = [sites_before.index(site) for site in sites]
+            seam = max(seam, float(abs(term.matrix - before.matrix[np.ix_(order, order)]).max()))
+    constants, change = changes.matrices()
     residuals = {
-        "sum_rule": float(abs(constants @ np.tile(np.eye(3), (len(index), 1))).max()),
+        "sum_rule": float(abs(constants @ np.tile(np.eye(3), (len(changes.index), 1))).max()),
         "permutation": float(abs(constants - constants.T).max()),
         "seam": seam,
     }
-    roots = np.sqrt(primitive.get_masses())[places[:, 2]]
-    weights = TO_THZ2 / (roots[first] * roots[second])
-    change = block_matrix(first, second, weights[:, None, None] * every, len(index))
     whole = Perfect.of(Hessian.of(perfect.values()), primitive)
-    return Embedded(whole, places, change, vacant=True), residuals
+    return Embedded(whole, np.array(list(changes.index)), change, vacant=True), residuals
+
+
+def check_radius(radius: float, reach: float, apart: float) -> None:
+    """Refuse (ValueError) a radius within which terms reach to the vacancy from outside, or to its images `apart` (A)."""
+    if not reach < radius < apart - reach:
+        raise ValueError(
+            f"radius = {radius:g} A: must be above {reach:.1f} A, as far as the terms of an atom reach, and below "
+            f"{apart - reach:.1f} A, where those of the vacancy's images begin; with a larger supercell it may be larger"
+        )
+
+
+class Changes:
+    """Terms added to those of a perfect lattice, or taken from them, between sites that are numbered as they come.
+
+    The empty site is the first, and all places are vectors from it in A.
+    """
+
+    def __init__(self, primitive: Atoms, empty: int):
+        self.primitive, self.empty = primitive, empty
+        self.index = {(0, 0, empty): 0}  # two lattice vectors to the cell and the site in it -> number
+        self.rows: list[np.ndarray] = []
+        self.columns: list[np.ndarray] = []
+        self.blocks: list[np.ndarray] = []  # eV/A^2
+
+    def add(
+        self, term: Term, place: np.ndarray, atoms: Atoms, basis: np.ndarray | None = None, sign: int = 1
+    ) -> list[tuple[int, int, int]]:
+        """Add `sign` times the term of the atom at `place` and return its sites.
+
+        The term is one of `atoms`, which stand on their ideal places; `basis` has the site of the primitive cell of each.
+        """
+        sites = self.sites(place + nodes(term, atoms), term.atoms if basis is None else basis[term.atoms])
+        numbers = np.array([self.index.setdefault(site, len(self.index)) for site in sites])
+        self.rows.append(np.repeat(numbers, len(numbers)))
+        self.columns.append(np.tile(numbers, len(numbers)))
+        self.blocks.append(sign * term.matrix.reshape(-1, 3, 3))
+        return sites
+
+    def sites(self, places: np.ndarray, kinds: np.ndarray) -> list[tuple[int, int, int]]:
+        """Return the sites at `places` (n, 3), of which `kinds` (n,) are the sites in the primitive cell."""
+        positions = self.primitive.positions
+        cells = (places + positions[self.empty] - positions[kinds]) @ np.linalg.inv(self.primitive.cell.array)
+        whole = np.rint(cells).astype(int)
+        # The cell may be strained by a little.
+        assert abs(cells - whole).max() < 0.1, "the defect is not on the lattice of the perfect sheet"
+        return [(u, v, s) for (u, v, _), s in zip(whole.tolist(), kinds.tolist(), strict=True)]
+
+    def matrices(self) -> tuple[bsr_array, bsr_array]:
+        """Return the changes of the force constants in eV/A^2 and of the dynamical matrix in THz^2."""
+        first, second, blocks = (np.concatenate(each) for each in (self.rows, self.columns, self.blocks))
+        roots = np.sqrt(self.primitive.get_masses())[[site for *_, site in self.index]]
+        weights = TO_THZ2 / (roots[first] * roots[second])
+        size = len(self.index)
+        return (
+            block_matrix(first, second, blocks, size),
+            block_matrix(first, second, weights[:, None, None] * blocks, size),
+        )
 
 
 def corrected(embedded: Embedded, defect: Defect, difference: np.ndarray) -> tuple[Embedded, np.ndarray]:

@@ -1,13 +1,18 @@
-"""Checks of whole sets of frames: energies against forces, and duplicates."""
+"""Checks of whole sets of frames: energies against forces, lengths and stresses against what matter has, duplicates."""
 
+import itertools
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 from ase import Atoms, units
+from ase.data import atomic_numbers, covalent_radii
 from ase.geometry import find_mic
 from scipy.spatial import cKDTree
 
 from helpers.data import dataset
+
+NOBLE = [atomic_numbers[symbol] for symbol in ("He", "Ne", "Ar", "Kr", "Xe", "Rn")]
 
 
 def close_pairs(frames: list[Atoms]) -> list[tuple[int, int, float, float]]:
@@ -120,3 +125,40 @@ def duplicates(frames: list[Atoms]) -> list[tuple[int, int]]:
             if np.abs(a.cell.array - b.cell.array).max() < tolerance and lengths.max() < tolerance:
                 found.append((indices[first], indices[second]))
     return sorted(found)
+
+
+def shortest(atoms: Atoms) -> float:
+    """Return the smallest distance between atoms over the sum of their covalent radii."""
+    cell = atoms.cell.minkowski_reduce()[0]
+    fractions = cell.scaled_positions(atoms.positions) % 1
+    shifts = np.array(list(itertools.product((-1, 0, 1), repeat=3)))
+    images = (shifts[:, None] + fractions).reshape(-1, 3) @ cell.array
+    # The nearest dozen: of images that lie on each other, as with positions in nm, there are millions in reach.
+    lengths, neighbours = cKDTree(images).query(fractions @ cell.array, k=13)
+    radii = covalent_radii[atoms.numbers]
+    sums = radii[:, None] + radii[neighbours % len(atoms)]
+    return float((lengths / sums)[:, 1:].min())  # without the atom itself
+
+
+def check_sizes(frames: list[Atoms], path: Path) -> None:
+    """Refuse lengths and stresses that no matter has, as far as can be told, by the median over frames.
+
+    Nearest neighbours are 0.8 to 1.3 times the sum of their covalent radii apart, but for noble gases
+    and lone atoms; 1 eV/A^3 is 160 GPa. Some fifty frames are enough.
+    """
+    bound = [atoms for atoms in frames if len(atoms) > 1 and not set(atoms.numbers) & set(NOBLE)]
+    bound = bound[:: 1 + len(bound) // 50]
+    ratio = float(np.median([shortest(atoms) for atoms in bound])) if bound else 1.0
+    if not 0.5 < ratio < 1.5:
+        raise ValueError(
+            f"{path}: nearest atoms are {ratio:.2g} times the sum of their covalent radii apart (median of "
+            "frames), so positions are not in A (Bohr, nm, or fractions of the cell?). Convert them to A"
+        )
+    stresses = [
+        np.abs(atoms.calc.results["stress"]).max() for atoms in frames if "stress" in atoms.calc.results
+    ]
+    if stresses and np.median(stresses) > 1:
+        raise ValueError(
+            f"{path}: the largest stress is {np.median(stresses):.3g} (median of frames), and 1 eV/A^3 is "
+            "160 GPa, so it is not in eV/A^3 (GPa, kbar, or a virial in eV?). Convert it to eV/A^3"
+        )
