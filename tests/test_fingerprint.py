@@ -75,7 +75,7 @@ def test_words_change_nothing(before, sources):
         ("phonons", "    weights = phonon.mesh.weights / ", "    weights = (\n        phonon.mesh.weights\n    ) / "),
         ("localisation", 'f"no atom of the {len(defect.atoms)}-atom', 'f"Not one atom of the {len(defect.atoms)}-atom'),
         ("structures", "    site: np.ndarray", "    site: Any"),
-        ("importing", "def to_file(", "def another() -> None:\n    pass\n\n\ndef main("),  # no notebook calls it
+        ("importing", "def to_file(", "def another() -> None:\n    pass\n\n\ndef to_file("),  # no notebook calls it
     ):  # fmt: skip
         edit(sources / "helpers" / f"{module}.py", old, new)
     for was, now in zip(before, state(), strict=True):
