@@ -75,7 +75,6 @@ def edit_cell(sources: Path, step: str, old: str, new: str) -> None:
 
 def test_words_change_nothing(before, sources):
     for module, old, new in (
-<<<<<<< HEAD
         ("defectphonons/localisation", "ENHANCEMENT = 5.0  #", "ENHANCEMENT = 5.0  # Another comment. #"),
         ("defectphonons/spectra", '"""Spectrum on the inequivalent points', '"""Another docstring'),
         ("defectphonons/spectra", "def mesh_for(n: int, mesh: int) -> int:", "def mesh_for(n, mesh):"),  # annotations
@@ -83,15 +82,6 @@ def test_words_change_nothing(before, sources):
         ("defectphonons/localisation", 'f"no atom of the {len(defect.atoms)}-atom', 'f"Not one atom of the {len(defect.atoms)}-atom'),
         ("defectphonons/structures", "    site: np.ndarray", "    site: Any"),
         ("helpers/data/importing", "def to_file(", "def another() -> None:\n    pass\n\n\ndef to_file("),  # no notebook calls it
-=======
-        ("localisation", "ENHANCEMENT = 5.0  #", "ENHANCEMENT = 5.0  # Another comment. #"),
-        ("phonons", '"""Spectrum on the inequivalent points', '"""Another docstring'),
-        ("phonons", "def mesh_for(n: int, mesh: int) -> int:", "def mesh_for(n, mesh):"),  # annotations
-        ("phonons", "    weights = phonon.mesh.weights / ", "    weights = (\n        phonon.mesh.weights\n    ) / "),
-        ("localisation", 'f"no atom of the {len(defect.atoms)}-atom', 'f"Not one atom of the {len(defect.atoms)}-atom'),
-        ("structures", "    site: np.ndarray", "    site: Any"),
-        ("importing", "def to_file(", "def another() -> None:\n    pass\n\n\ndef to_file("),  # no notebook calls it
->>>>>>> 57fb308eb44037f77d1ebb218d0106e55cc015e8
     ):  # fmt: skip
         edit(sources / f"{module}.py", old, new)
     for was, now in zip(before, state(), strict=True):
