@@ -27,7 +27,7 @@ ABOUT = {
 }
 GUIDES = [
     "Read me first <README>", "docs/running", "docs/own_data", "docs/other_defects", "docs/cluster", "docs/results", "docs/force_constants", "docs/benchmarks", "docs/numbers",
-    "docs/figures", "data/README", "data/models/README", "CONTRIBUTING",
+    "docs/figures", "data/README", "data/models/README", "CONTRIBUTING", "CHANGELOG",
 ]  # fmt: skip
 
 

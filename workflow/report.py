@@ -25,7 +25,7 @@ from helpers import paths
 
 # What the site takes over as it is, and what its pages refer to.
 TEXTS = (
-    "README.md", "CONTRIBUTING.md", "docs/*.md", "data/README.md", "data/models/README.md", "data/error_budget/*.png", "benchmarks/*.*",
+    "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/*.md", "data/README.md", "data/models/README.md", "data/error_budget/*.png", "benchmarks/*.*",
     "figures/*.png", "Dockerfile", "LICENSE", "CITATION.cff",
 )  # fmt: skip
 TO_TURN = "To turn the structure with the mouse, run this cell in JupyterLab. Here its [modes move](../vacancy.html)."
