@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import interactive
-from captions import CAPTIONS, THESIS
 from markup import contents, escaped, table
-from publish import FIGURES, NUMBERS, judged, numbers
+from pictures import FIGURES, PICTURES, THESIS
+from publish import NUMBERS, judged, numbers
 
 from defectphonons import spectra
 from helpers import ledger, paths
@@ -38,7 +38,7 @@ def link(step: str) -> str:
 
 def picture(key: str) -> str:
     """Return the figure of the picture STEP/NAME, with its caption and a link to its notebook."""
-    caption = CAPTIONS[key]
+    caption = PICTURES[key][1]
     words = json.dumps(caption.split(". ")[0], ensure_ascii=False)
     return (
         f"```{{figure}} pictures/{FIGURES[key]}.png\n:alt: {words}\n\n"

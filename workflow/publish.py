@@ -13,45 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from pictures import FIGURES
 
 from defectphonons import caching
 from helpers import execution, fingerprint, ledger, parameters, paths, records
 
-# STEP/PICTURE of the default run -> its name in figures/
-FIGURES = {
-    "00_lattice_dynamics/pipeline": "fig_3_1_pipeline",
-    "00_lattice_dynamics/chains": "fig_2_2_chains",
-    "00_lattice_dynamics/densities": "densities",
-    "03_evaluation/parity": "parity",
-    "03_evaluation/errors_by_distance": "errors_by_distance",
-    "03_evaluation/bands_against_dft": "bands_against_dft",
-    "03_evaluation/vacancy_modes": "vacancy_modes_3x3",
-    "03_evaluation/local_dos_3x3": "local_dos_3x3",
-    "03_evaluation/calibration": "calibration",
-    "04_pristine/bands": "fig_4_1_pristine_bands",
-    "04_pristine/projected_dos": "fig_4_2_projected_dos",
-    "04_pristine/flexural": "flexural_branch",
-    "04_pristine/committee": "pristine_bands_committee",
-    "05_defect/structure": "fig_4_3_vacancy",
-    "05_defect/bands": "fig_4_4_vacancy_bands",
-    "05_defect/mode_weights": "vacancy_modes",
-    "05_defect/weights_against_dft": "vacancy_weights_3x3",
-    "07_comparison/bands_12x12": "fig_4_5_comparison",
-    "07_comparison/bands_6x6": "comparison_6x6",
-    "07_comparison/differences": "differences",
-    "07_comparison/modes_by_size": "modes_by_size",
-    "07_comparison/decay": "decay_12x12",
-    "08_dilute_limit/local_dos": "dilute_local_dos",
-    "08_dilute_limit/change_of_states": "dilute_change_of_states",
-    "08_dilute_limit/modes_by_number": "dilute_modes",
-    "08_dilute_limit/spectral_functions": "dilute_spectral_functions",
-    "08_dilute_limit/linewidths": "dilute_linewidths",
-    "06_radial_dos/radial_dos": "fig_4_6_radial_dos",
-    "06_radial_dos/decay": "decay",
-    "02_training/learning_curves": "learning_curves",
-    "09_active_learning/learning_curves": "active_learning",
-    "09_active_learning/queries": "fig_3_2_queries",
-}
 # STEP -> name in figures/ of the picture `committee`, which it draws with `committee = True` only
 COMMITTEE = {
     "05_defect": "vacancy_modes_committee",

@@ -16,9 +16,9 @@ import api
 import nbformat
 import pages
 import plotly.offline
-from captions import CAPTIONS
 from markup import escaped
-from publish import FIGURES, with_outputs
+from pictures import FIGURES, PICTURES
+from publish import with_outputs
 from sphinx.cmd.build import build_main
 
 from helpers import paths
@@ -42,7 +42,7 @@ def captions(step: str, source: str) -> list[str]:
     """Return the captions of the pictures that the source of a cell saves, of whose names a part may change."""
     names = re.findall(r'\.save\(.*, run, f?"([^"]+)"\)', source)
     patterns = [f"{step}/" + re.sub(r"\{[^}]*\}", "[^/]+", each) for each in names]
-    return [CAPTIONS[key] for pattern in patterns for key in CAPTIONS if re.fullmatch(pattern, key)]
+    return [PICTURES[key][1] for pattern in patterns for key in PICTURES if re.fullmatch(pattern, key)]
 
 
 def write_notebook(step: str, notebook: nbformat.NotebookNode, source: Path) -> None:
