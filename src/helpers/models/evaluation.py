@@ -131,12 +131,12 @@ def symmetrised(*cells: Phonopy) -> tuple[Phonopy, ...]:
 
 def dft_at_corners() -> dict[str, np.ndarray]:
     """Return DFT's frequencies (9,) in THz of the sheet that it relaxed, at each of SHEET, where its supercells are exact."""
-    found = {}
+    frequencies = {}
     for label, (name, q_point) in SHEET.items():
         (phonon,) = symmetrised(reference(name))
         phonon.run_qpoints([q_point])
-        found[label] = phonon.qpoints.frequencies[0]
-    return found
+        frequencies[label] = phonon.qpoints.frequencies[0]
+    return frequencies
 
 
 def dft_sheet() -> tuple[dict[str, Any], Atoms]:
@@ -173,7 +173,8 @@ def null_constants(dft: Phonopy) -> Phonopy:
     (null,) = symmetrised(force_constants.of_some(full, to_site.argmin(axis=1), defect.atoms))
     constants, null.dataset = null.force_constants, dft.dataset
     null.forces = [
-        -constants[:, each["number"]] @ each["displacement"] for each in dft.dataset["first_atoms"]
+        -constants[:, displaced["number"]] @ displaced["displacement"]
+        for displaced in dft.dataset["first_atoms"]
     ]
     null.force_constants = constants  # which phonopy forgets with new displacements
     return null
@@ -195,7 +196,7 @@ def force_changes(dft: Phonopy, other: Phonopy) -> float:
 def optical_sets(dft: Phonopy, other: Phonopy) -> list[PairedSet]:
     """Return `spectra.pair_sets` at Gamma of two cells, both symmetrised, without the acoustic sets."""
     paired = spectra.pair_sets(spectra.gamma_modes(dft), spectra.gamma_modes(other))
-    return [each for each in paired if each.frequency_THz > 0.1]
+    return [pair for pair in paired if pair.frequency_THz > 0.1]
 
 
 def weight_errors(sets: list[PairedSet], atoms: np.ndarray) -> dict[str, float]:
@@ -212,22 +213,22 @@ def weight_errors(sets: list[PairedSet], atoms: np.ndarray) -> dict[str, float]:
 
 def by_order(sets: list[PairedSet]) -> list[PairedSet]:
     """Give the sets other partners: by the order of frequencies within each irrep, not by overlap."""
-    found = []
-    for irrep in {each.irrep for each in sets}:
-        members = [each for each in sets if each.irrep == irrep]
-        ordered = sorted(members, key=lambda each: each.frequency_THz)
-        partners = sorted(each.partner_THz for each in members)
-        found += [
-            dataclasses.replace(each, partner_THz=partner)
-            for each, partner in zip(ordered, partners, strict=True)
+    reordered = []
+    for irrep in {pair.irrep for pair in sets}:
+        members = [pair for pair in sets if pair.irrep == irrep]
+        ordered = sorted(members, key=lambda pair: pair.frequency_THz)
+        partners = sorted(pair.partner_THz for pair in members)
+        reordered += [
+            dataclasses.replace(pair, partner_THz=partner)
+            for pair, partner in zip(ordered, partners, strict=True)
         ]
-    return found
+    return reordered
 
 
 def mean_error(sets: list[PairedSet], atoms: np.ndarray | None = None) -> float:
     """Return the mean over all modes of |partner - mode| in cm-1; weighted by their motion on `atoms`, if given."""
-    errors = [abs(each.partner_THz - each.frequency_THz) * spectra.PER_CM for each in sets]
-    weights = [each.degeneracy * (1 if atoms is None else each.motion[atoms].sum()) for each in sets]
+    errors = [abs(pair.partner_THz - pair.frequency_THz) * spectra.PER_CM for pair in sets]
+    weights = [pair.degeneracy * (1 if atoms is None else pair.motion[atoms].sum()) for pair in sets]
     return float(np.average(errors, weights=weights))
 
 
@@ -236,7 +237,7 @@ def local_dos(*cells: Phonopy) -> tuple[np.ndarray, list[np.ndarray]]:
     groups = {"local": dft_vacancy().local}
     sampled = [spectra.on_mesh(phonon, MESH, groups) for phonon in cells]
     grid = spectra.frequency_grid(*sampled, smearing=SMEARING)
-    return grid, [spectra.density_of_states(each, grid, SMEARING, "local") for each in sampled]
+    return grid, [spectra.density_of_states(spectrum, grid, SMEARING, "local") for spectrum in sampled]
 
 
 def vacancy_errors(dft: Phonopy, other: Phonopy) -> dict[str, float]:
@@ -246,16 +247,16 @@ def vacancy_errors(dft: Phonopy, other: Phonopy) -> dict[str, float]:
     """
     sets = optical_sets(dft, other)
     grid, densities = local_dos(dft, other)
-    found = {}
+    errors = {}
     for name, paired in (("modes", sets), ("unpaired", by_order(sets))):
-        found[f"{name}_below"] = mean_error([each for each in paired if each.frequency_THz < gap_middle()])
-        found[f"{name}_above"] = mean_error([each for each in paired if each.frequency_THz > gap_middle()])
-    return found | {
+        errors[f"{name}_below"] = mean_error([pair for pair in paired if pair.frequency_THz < gap_middle()])
+        errors[f"{name}_above"] = mean_error([pair for pair in paired if pair.frequency_THz > gap_middle()])
+    return errors | {
         "modes_by_weight": mean_error(sets, dft_vacancy().local),
-        "modes_largest": max(mean_error([each]) for each in sets),
+        "modes_largest": max(mean_error([pair]) for pair in sets),
         "local_dos": 100 * localisation.redistributed(*densities, grid),
         "sets": len(sets),
-        "without_partner": sum(each.overlap <= 0.5 for each in sets),
+        "without_partner": sum(pair.overlap <= 0.5 for pair in sets),
     }
 
 
@@ -386,23 +387,23 @@ def against_targets(
     V_Se in 4 x 4 only if there is any among the frames `train`; the others against data/reference.
     Raises RuntimeError for a model too poor to relax the sheet.
     """
-    found = elastic_errors(potential)  # first: a poor model fails here
+    measured = elastic_errors(potential)  # first: a poor model fails here
     dft, ours = symmetrised(*as_dft("vacancy_3x3", potential))
-    found |= vacancy_errors(dft, ours) | sheet_errors(potential)
-    found["force_changes"] = force_changes(dft, ours)
-    found["energy"] = accuracy.errors(test, predicted)["total"]["rmse_energy_meV_per_atom"]
+    measured |= vacancy_errors(dft, ours) | sheet_errors(potential)
+    measured["force_changes"] = force_changes(dft, ours)
+    measured["energy"] = accuracy.errors(test, predicted)["total"]["rmse_energy_meV_per_atom"]
     if large := [atoms for atoms in train if dataset.kind(atoms) == "vacancy_4x4"]:
-        found["forces_vacancy_4x4"] = force_error(large, potential)
-    found["forces_vacancy_6x6"] = force_error(dataset.read(paths.REFERENCE / "vacancy_6x6.xyz"), potential)
-    return {name: found[name] for name in TARGETS if name in found}
+        measured["forces_vacancy_4x4"] = force_error(large, potential)
+    measured["forces_vacancy_6x6"] = force_error(dataset.read(paths.REFERENCE / "vacancy_6x6.xyz"), potential)
+    return {name: measured[name] for name in TARGETS if name in measured}
 
 
 def null_model() -> dict[str, float]:
     """Return what TARGETS limit, of `null_constants` of the vacancy, where they say something of it."""
     (dft,) = symmetrised(reference("vacancy_3x3"))
     null = null_constants(dft)
-    found = vacancy_errors(dft, null) | {"force_changes": force_changes(dft, null)}
-    return {name: found[name] for name in TARGETS if name in found}
+    measured = vacancy_errors(dft, null) | {"force_changes": force_changes(dft, null)}
+    return {name: measured[name] for name in TARGETS if name in measured}
 
 
 def rounded(value: float | None) -> str:
