@@ -5,14 +5,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import ase.io
 import numpy as np
 import pytest
+from ase import Atoms
 
 from defectphonons import potentials
-from helpers import paths
+from helpers import parameters, paths
 from helpers.data import dataset
-from helpers.models import active, potential
+from helpers.models import active, learning_curves, potential
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +115,67 @@ def test_expected_improvement_is_the_mean_of_what_exceeds_the_best():
     expected = np.clip(drawn - 0.6, 0, None).mean()
     found = active.expected_improvement(np.array([0.3, 0.9]), np.array([0.5, 0.0]), 0.6)
     assert found == pytest.approx([expected, 0.3], rel=0.01)
+
+
+def test_a_curve_ends_where_all_labels_of_the_pool_lead():
+    """Labels that are linear in the slopes: whatever is chosen, the errors vanish once all weights are determined."""
+    rng = np.random.default_rng(0)
+    frames = [Atoms("HO", info={"config_type": f"kind{i % 2}", "seed": i}) for i in range(20)]
+    slopes = [rng.standard_normal((3, 5)) for _ in frames]
+    forces = [slope @ np.arange(5.0) for slope in slopes]
+    run = parameters.ActiveLearning(start=1, batch=1, rounds=3, committee=4, splits=3, draws=2)
+    curves = learning_curves.compare(run, frames, slopes, forces)
+    assert curves.labels.tolist() == [1, 2, 3, 4]
+    for rule, draws in (("committee", 1), ("random", 2)):
+        assert curves.errors[rule].shape == curves.atoms[rule].shape == (3, 4)
+        assert (curves.errors[rule][:, 0] > 100).all() and (curves.errors[rule][:, 1:] < 10).all()
+        assert curves.within_10_percent[rule].shape == (3, draws, 2)
+        assert sum(curves.kinds[rule].values()) == pytest.approx(1)
+    with pytest.raises(ValueError, match="too few for start = 15"):
+        learning_curves.compare(run.model_copy(update={"start": 15}), frames, slopes, forces)
+
+
+def test_labels_saved_counts_a_curve_that_never_comes_close_with_all_its_labels():
+    needed = {
+        "committee": np.array([[[4.0, 40]], [[8.0, 80]], [[6.0, 60]]]),
+        "random": np.array([[[8.0, 80], [np.inf, np.inf]], [[8.0, 80], [8.0, 80]], [[6.0, 60], [10.0, 100]]]),
+    }
+    curves = learning_curves.Curves(np.array([4, 8, 12]), {}, {}, np.zeros(3), needed, {})
+    # 10, 8 and 8 labels at random less 4, 8 and 6.
+    assert learning_curves.labels_saved(curves) == pytest.approx(
+        {"mean": 8 / 3, "error": np.std([6, 0, 2], ddof=1) / 3**0.5}
+    )
+
+
+def test_active_learning_asks_where_it_is_unsure_and_optimisation_where_it_is_high():
+    grid = np.linspace(0, 1, 201)
+    truth = np.exp(-((grid - 0.3) ** 2) / 0.02)
+    everywhere = active.queries("active learning", grid, truth, 8)
+    highest = active.queries("Bayesian optimisation", grid, truth, 8)
+    assert list(everywhere) == list(highest) == [2, 3, 4, 5, 6, 7, 8]
+    assert np.diff(np.sort(everywhere[8][0])).max() < np.diff(np.sort(highest[8][0])).max()
+    assert highest[8][1].max() > 0.99
+
+
+def test_dft_labels_what_the_committee_chooses_among_proposals_that_are_new(mace, tmp_path, monkeypatch):
+    """One proposal is known already, one is never answered, and the third is."""
+    every = [atoms for atoms in dataset.read(paths.DATA / "wse2.xyz") if len(atoms) == 3][:5]
+    known, lost, answered = every[:3], every[3], every[4]
+
+    def label(source, target, settings, parts):
+        asked = ase.io.read(source, ":")
+        assert len(asked) == 2
+        dataset.write(target, [answered])
+        return ["frame 1: not converged"]
+
+    monkeypatch.setattr(learning_curves.dft, "label", label)
+    run = SimpleNamespace(folder=tmp_path / "step" / "tag", rounds=3, batch=2, committee=4)
+    run.folder.mkdir(parents=True)
+    slopes = [slope.forces for slope in active.slopes(mace, known, tmp_path)]
+    (only,) = learning_curves.ask_dft(run, mace, known, slopes, [known[1], lost, answered])
+    assert only.failures == ["frame 1: not converged"]
+    assert [atoms.get_forces().tolist() for atoms in only.labelled] == [answered.get_forces().tolist()]
+    assert only.after < only.before
 
 
 def asking(labelled: list, proposed: list, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,7 @@ import pytest
 from defectphonons import force_constants, potentials, spectra
 from helpers import parameters, paths, records
 from helpers.data import dataset, splitting
-from helpers.models import active, committee, evaluation, potential, shipping
+from helpers.models import active, calibration, committee, evaluation, potential, shipping
 
 SHIPPED = paths.MODELS / "wse2-small.json"
 
@@ -178,12 +178,14 @@ def test_coverage_of_errors_that_are_known():
     rng = np.random.default_rng(0)
     true = rng.uniform(0.5, 5, 40_000)
     spread = true * np.sqrt(rng.chisquare(7, len(true)) / 7)  # as of eight members
-    found = evaluation.coverage(np.append(spread, 0.0), np.append(true * rng.standard_normal(len(true)), 0.0))
+    found = calibration.coverage(
+        np.append(spread, 0.0), np.append(true * rng.standard_normal(len(true)), 0.0)
+    )
     assert found["error_over_spread"] == pytest.approx(1, abs=0.02)
     # Student's t of seven degrees of freedom, from a table: 0.65 within one, 0.914 within two.
     assert (found["within_one"], found["within_two"]) == pytest.approx((0.649, 0.914), abs=0.01)
     assert 0.3 < found["rank_correlation"] < 0.7
-    twice = evaluation.coverage(spread, 2 * true)
+    twice = calibration.coverage(spread, 2 * true)
     assert twice["error_over_spread"] == pytest.approx(2, rel=0.02) and twice["within_one"] < 0.01
 
 
@@ -192,7 +194,7 @@ def test_calibration_compares_the_model_with_its_members(mace):
     frames = dataset.read(paths.data_file("wse2.xyz"))[3:5]
     own = active.readout(mace)
     members = [committee.member(mace, k, factor * own) for k, factor in enumerate((0.99, 1.01), start=1)]
-    panels = evaluation.calibration(mace, members, {"some": frames})
+    panels = calibration.against_dft(mace, members, {"some": frames})
     assert list(panels) == ["forces of some", "changes of forces", "modes of V_Se in 3 × 3"]
     unit, spread, error = panels["forces of some"]
     forces = [np.concatenate([potentials.evaluate(mace, atoms)["forces"].ravel() for atoms in frames])]

@@ -290,6 +290,14 @@ def of_some(phonon: Phonopy, kept: np.ndarray, atoms: Atoms) -> Phonopy:
     return left
 
 
+def largest_beyond(phonon: Phonopy, distance: float) -> float:
+    """Return the largest force constant of atoms more than `distance` A apart, over the largest between two atoms."""
+    vectors, multiplicity = phonon.primitive.get_smallest_vectors()
+    apart = np.linalg.norm(vectors @ phonon.primitive.cell, axis=1)[multiplicity[..., 1].T]
+    blocks = abs(phonon.force_constants).max(axis=(2, 3))
+    return float(blocks[apart > distance].max() / blocks[apart > 0.1].max())
+
+
 def residuals(phonon: Phonopy) -> dict[str, float]:
     """Largest violation, in eV/A^2, of the acoustic sum rule and of permutation symmetry."""
     matrices = compact_fc_to_full_fc(phonon.primitive, phonon.force_constants)

@@ -18,12 +18,12 @@ def active_learning(
     `kinds`: rule -> kind of cell -> share of the frames chosen.
     """
     figure, (left, middle, right) = new(7.4, 3.1, ncols=3, width_ratios=(1.2, 1.2, 1))
-    for number, (rule, every) in enumerate(errors.items()):
+    for number, (rule, values) in enumerate(errors.items()):
         look = {"color": COLOURS[number], "marker": MARKERS[number], "linestyle": LINES[number],
                 "markersize": 4, "markerfacecolor": "none", "capsize": 2}  # fmt: skip
-        spread = every.std(axis=0, ddof=1) / np.sqrt(len(every))
-        left.errorbar(labels, every.mean(axis=0), spread, label=rule, **look)
-        middle.errorbar(atoms[rule], every.mean(axis=0), spread, **look)
+        spread = values.std(axis=0, ddof=1) / np.sqrt(len(values))
+        left.errorbar(labels, values.mean(axis=0), spread, label=rule, **look)
+        middle.errorbar(atoms[rule], values.mean(axis=0), spread, **look)
         places = np.arange(len(kinds[rule])) + 0.36 * (number - 0.5)
         hatch = ("", "///")[number % 2]
         right.barh(

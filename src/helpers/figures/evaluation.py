@@ -80,10 +80,10 @@ def calibration(panels: dict[str, tuple[str, np.ndarray, np.ndarray]], models: i
     Circles are root mean squares over tenths by spread. The spread of a few models is noisy itself, so that even errors that
     it describes exactly do not lie on the diagonal: the dashed line is what Gaussian ones would give.
     """
-    figure, every = new(6.3, 5.6, ncols=2, nrows=(len(panels) + 1) // 2, squeeze=False)
-    for axes, (name, (unit, spread, error)) in zip(every.flat, panels.items(), strict=True):
-        there = spread > 1e-3 * np.sqrt(np.mean(spread**2))  # not zero by symmetry
-        spread, error = spread[there], error[there]
+    figure, grid = new(6.3, 5.6, ncols=2, nrows=(len(panels) + 1) // 2, squeeze=False)
+    for axes, (name, (unit, spread, error)) in zip(grid.flat, panels.items(), strict=True):
+        scattered = spread > 1e-3 * np.sqrt(np.mean(spread**2))  # not zero by symmetry
+        spread, error = spread[scattered], error[scattered]
         rng = np.random.default_rng(0)
         spreads = spread * np.sqrt(rng.chisquare(models - 1, (100, len(spread))) / (models - 1))
         errors = spread * rng.normal(size=spreads.shape)
@@ -105,9 +105,9 @@ def calibration(panels: dict[str, tuple[str, np.ndarray, np.ndarray]], models: i
         )  # fmt: skip
         axes.set_title(name, fontsize=9)
         axes.xaxis.set_minor_formatter(NullFormatter())
-    for axes in every[:, 0]:
+    for axes in grid[:, 0]:
         axes.set_ylabel("error")
-    figure.legend(*every[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
@@ -117,15 +117,15 @@ def paired_modes(pairs: dict[str, list[PairedSet]], atoms: np.ndarray) -> Figure
     Area by the motion of `atoms`; modes whose partner overlaps by less than half are crosses.
     """
     figure, axes = new(6.3, 3.4)
-    for (name, found), colour, marker in zip(pairs.items(), COLOURS, MARKERS, strict=False):
+    for (name, sets), colour, marker in zip(pairs.items(), COLOURS, MARKERS, strict=False):
         for certain in (True, False):
-            chosen = [each for each in found if (each.overlap > 0.5) == certain]
+            chosen = [pair for pair in sets if (pair.overlap > 0.5) == certain]
             if not chosen:
                 continue  # nor an entry of the legend
             axes.scatter(
-                [each.frequency_THz for each in chosen],
-                [(each.partner_THz - each.frequency_THz) * PER_CM for each in chosen],
-                s=[12 + 150 * each.motion[atoms].sum() for each in chosen],
+                [pair.frequency_THz for pair in chosen],
+                [(pair.partner_THz - pair.frequency_THz) * PER_CM for pair in chosen],
+                s=[12 + 150 * pair.motion[atoms].sum() for pair in chosen],
                 **({"facecolor": "none", "edgecolor": colour, "marker": marker} if certain else {"color": colour, "marker": "x"}),
                 label=name + ("" if certain else ", overlap below one half"),
             )  # fmt: skip

@@ -229,3 +229,21 @@ def expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -
 
     score = (mean - best) / np.maximum(deviation, 1e-12)
     return (mean - best) * norm.cdf(score) + deviation * norm.pdf(score)
+
+
+def queries(
+    strategy: str, grid: np.ndarray, truth: np.ndarray, points: int
+) -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Ask for values of a function on a line one by one, where a Gaussian process wishes, beginning with two.
+
+    "active learning" asks where the deviation is largest, any other strategy where the expected improvement is. Returns by
+    the number of values, up to `points`, their places and values, and mean and deviation (n_grid,) of the process.
+    """
+    asked, stages = [20, 120], {}
+    while len(asked) <= points:
+        mean, deviation = gaussian_process(grid[asked], truth[asked], grid, length=0.08, deviation=0.7)
+        stages[len(asked)] = grid[asked], truth[asked], mean, deviation
+        improvement = expected_improvement(mean, deviation, truth[asked].max())
+        wish = deviation if strategy == "active learning" else improvement
+        asked.append(int(wish.argmax()))
+    return stages

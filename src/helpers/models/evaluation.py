@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,14 +12,14 @@ import numpy as np
 import phonopy
 from ase import Atoms
 from ase.geometry import get_distances
+from ase.io import read
 from phonopy import Phonopy
-from scipy.stats import spearmanr
 
-from defectphonons import force_constants, localisation, relaxation, spectra, structures
+from defectphonons import force_constants, localisation, potentials, relaxation, spectra, structures
 from defectphonons.potentials import Potential
 from defectphonons.spectra import PairedSet
 from defectphonons.structures import Defect
-from helpers import paths
+from helpers import paths, records
 from helpers.data import accuracy, dataset
 
 FORMULA = "WSe2"  # what data/reference holds
@@ -63,6 +64,35 @@ TARGETS = {
 }  # fmt: skip
 
 
+def seen_groups(potential: Potential, frames: list[Atoms]) -> list[str] | None:
+    """Return the groups of `frames` that trained or validated a model; None if no record of it is in data/models."""
+    splits = [
+        record["split"] for record in records.registry().values() if record["sha256"] == potential.checksum
+    ]
+    used = {group for split in splits for side in ("train", "validation") for group in split[side]}
+    return sorted({dataset.group(atoms) for atoms in frames} & used) if splits else None
+
+
+def force_rmse_by_distance(
+    frames: list[Atoms], predicted: list[Atoms], width: float
+) -> dict[str, dict[float, float]]:
+    """Return the RMSE in meV/A of force components by kind, in shells of `width` A round the empty site.
+
+    By the inner radius of the shell; kinds without a vacancy are left out.
+    """
+    _, primitive = dft_sheet()
+    distances = [structures.distances_from_vacancy(atoms, primitive) for atoms in frames]
+    with_vacancy = [i for i, values in enumerate(distances) if np.isfinite(values).all()]
+    by_kind = {}
+    for kind in sorted({dataset.kind(frames[i]) for i in with_vacancy}):
+        chosen = [i for i, atoms in enumerate(frames) if dataset.kind(atoms) == kind]
+        radii = [width * (distances[i] // width) for i in chosen]
+        by_kind[kind] = accuracy.force_rmse(
+            [frames[i] for i in chosen], [predicted[i] for i in chosen], radii
+        )
+    return by_kind
+
+
 def kept() -> Path:
     """Return where forces of cells displaced as for DFT are cached, for every notebook that asks for them."""
     return paths.RESULTS / "against_dft"
@@ -101,12 +131,12 @@ def symmetrised(*cells: Phonopy) -> tuple[Phonopy, ...]:
 
 def dft_at_corners() -> dict[str, np.ndarray]:
     """Return DFT's frequencies (9,) in THz of the sheet that it relaxed, at each of SHEET, where its supercells are exact."""
-    found = {}
+    frequencies = {}
     for label, (name, q_point) in SHEET.items():
         (phonon,) = symmetrised(reference(name))
         phonon.run_qpoints([q_point])
-        found[label] = phonon.qpoints.frequencies[0]
-    return found
+        frequencies[label] = phonon.qpoints.frequencies[0]
+    return frequencies
 
 
 def dft_sheet() -> tuple[dict[str, Any], Atoms]:
@@ -123,6 +153,13 @@ def dft_vacancy() -> Defect:
     )
 
 
+def relaxed_vacancy(potential: Potential) -> tuple[Atoms, Atoms]:
+    """Return the vacancy of `dft_vacancy` as DFT relaxed it, and as a model does with the symmetry held."""
+    sheet, _ = dft_sheet()
+    ours = relaxation.relax(dft_vacancy().atoms, potential, hold_symmetry=True)
+    return read(paths.REFERENCE / sheet["vacancy"]["file"]), ours
+
+
 def null_constants(dft: Phonopy) -> Phonopy:
     """Return what one knows of the vacancy `dft` without a calculation of it.
 
@@ -136,7 +173,8 @@ def null_constants(dft: Phonopy) -> Phonopy:
     (null,) = symmetrised(force_constants.of_some(full, to_site.argmin(axis=1), defect.atoms))
     constants, null.dataset = null.force_constants, dft.dataset
     null.forces = [
-        -constants[:, each["number"]] @ each["displacement"] for each in dft.dataset["first_atoms"]
+        -constants[:, displaced["number"]] @ displaced["displacement"]
+        for displaced in dft.dataset["first_atoms"]
     ]
     null.force_constants = constants  # which phonopy forgets with new displacements
     return null
@@ -158,7 +196,7 @@ def force_changes(dft: Phonopy, other: Phonopy) -> float:
 def optical_sets(dft: Phonopy, other: Phonopy) -> list[PairedSet]:
     """Return `spectra.pair_sets` at Gamma of two cells, both symmetrised, without the acoustic sets."""
     paired = spectra.pair_sets(spectra.gamma_modes(dft), spectra.gamma_modes(other))
-    return [each for each in paired if each.frequency_THz > 0.1]
+    return [pair for pair in paired if pair.frequency_THz > 0.1]
 
 
 def weight_errors(sets: list[PairedSet], atoms: np.ndarray) -> dict[str, float]:
@@ -175,22 +213,22 @@ def weight_errors(sets: list[PairedSet], atoms: np.ndarray) -> dict[str, float]:
 
 def by_order(sets: list[PairedSet]) -> list[PairedSet]:
     """Give the sets other partners: by the order of frequencies within each irrep, not by overlap."""
-    found = []
-    for irrep in {each.irrep for each in sets}:
-        members = [each for each in sets if each.irrep == irrep]
-        ordered = sorted(members, key=lambda each: each.frequency_THz)
-        partners = sorted(each.partner_THz for each in members)
-        found += [
-            dataclasses.replace(each, partner_THz=partner)
-            for each, partner in zip(ordered, partners, strict=True)
+    reordered = []
+    for irrep in {pair.irrep for pair in sets}:
+        members = [pair for pair in sets if pair.irrep == irrep]
+        ordered = sorted(members, key=lambda pair: pair.frequency_THz)
+        partners = sorted(pair.partner_THz for pair in members)
+        reordered += [
+            dataclasses.replace(pair, partner_THz=partner)
+            for pair, partner in zip(ordered, partners, strict=True)
         ]
-    return found
+    return reordered
 
 
 def mean_error(sets: list[PairedSet], atoms: np.ndarray | None = None) -> float:
     """Return the mean over all modes of |partner - mode| in cm-1; weighted by their motion on `atoms`, if given."""
-    errors = [abs(each.partner_THz - each.frequency_THz) * spectra.PER_CM for each in sets]
-    weights = [each.degeneracy * (1 if atoms is None else each.motion[atoms].sum()) for each in sets]
+    errors = [abs(pair.partner_THz - pair.frequency_THz) * spectra.PER_CM for pair in sets]
+    weights = [pair.degeneracy * (1 if atoms is None else pair.motion[atoms].sum()) for pair in sets]
     return float(np.average(errors, weights=weights))
 
 
@@ -199,7 +237,7 @@ def local_dos(*cells: Phonopy) -> tuple[np.ndarray, list[np.ndarray]]:
     groups = {"local": dft_vacancy().local}
     sampled = [spectra.on_mesh(phonon, MESH, groups) for phonon in cells]
     grid = spectra.frequency_grid(*sampled, smearing=SMEARING)
-    return grid, [spectra.density_of_states(each, grid, SMEARING, "local") for each in sampled]
+    return grid, [spectra.density_of_states(spectrum, grid, SMEARING, "local") for spectrum in sampled]
 
 
 def vacancy_errors(dft: Phonopy, other: Phonopy) -> dict[str, float]:
@@ -209,16 +247,16 @@ def vacancy_errors(dft: Phonopy, other: Phonopy) -> dict[str, float]:
     """
     sets = optical_sets(dft, other)
     grid, densities = local_dos(dft, other)
-    found = {}
+    errors = {}
     for name, paired in (("modes", sets), ("unpaired", by_order(sets))):
-        found[f"{name}_below"] = mean_error([each for each in paired if each.frequency_THz < gap_middle()])
-        found[f"{name}_above"] = mean_error([each for each in paired if each.frequency_THz > gap_middle()])
-    return found | {
+        errors[f"{name}_below"] = mean_error([pair for pair in paired if pair.frequency_THz < gap_middle()])
+        errors[f"{name}_above"] = mean_error([pair for pair in paired if pair.frequency_THz > gap_middle()])
+    return errors | {
         "modes_by_weight": mean_error(sets, dft_vacancy().local),
-        "modes_largest": max(mean_error([each]) for each in sets),
+        "modes_largest": max(mean_error([pair]) for pair in sets),
         "local_dos": 100 * localisation.redistributed(*densities, grid),
         "sets": len(sets),
-        "without_partner": sum(each.overlap <= 0.5 for each in sets),
+        "without_partner": sum(pair.overlap <= 0.5 for pair in sets),
     }
 
 
@@ -230,11 +268,16 @@ def sheet_pairs(dft: Phonopy, other: Phonopy, label: str) -> np.ndarray:
     return spectra.pair(dft, other, SHEET[label][1])[3 * (label == "Γ") :]
 
 
+def sheet_cells(potential: Potential) -> dict[str, tuple[Phonopy, ...]]:
+    """Return `as_dft` of the sheet, symmetrised, at each of SHEET, where the cells are exact."""
+    return {label: symmetrised(*as_dft(name, potential)) for label, (name, _) in SHEET.items()}
+
+
 def sheet_errors(potential: Potential) -> dict[str, float]:
     """Return what TARGETS limit of the modes of the sheet, in DFT's own cells."""
     errors = {}
-    for label, (name, _) in SHEET.items():
-        pairs = sheet_pairs(*symmetrised(*as_dft(name, potential)), label)
+    for label, cells in sheet_cells(potential).items():
+        pairs = sheet_pairs(*cells, label)
         errors[label] = abs(pairs[:, 1] - pairs[:, 0]) * spectra.PER_CM
     largest = float(max(values.max() for values in errors.values()))
     return {f"sheet_{label}": float(values.mean()) for label, values in errors.items()} | {
@@ -242,73 +285,76 @@ def sheet_errors(potential: Potential) -> dict[str, float]:
     }
 
 
-def calibration(
-    potential: Potential, members: list[Potential], frames: dict[str, list[Atoms]]
-) -> dict[str, tuple[str, np.ndarray, np.ndarray]]:
-    """Return unit, standard deviation over the members (n,) and error of the model (n,), by the name of a quantity.
+def missed_at_M(two: Phonopy, three: Phonopy) -> np.ndarray:
+    """Return how far (9,) in cm-1 modes at M of a 3 x 3 cell are above those of a 2 x 2 cell, which is exact there."""
+    pairs = spectra.pair(two, three, SHEET["M"][1])
+    return (pairs[:, 1] - pairs[:, 0]) * spectra.PER_CM
 
-    Of the forces of `frames` by name, of the changes of forces and of the modes of the vacancy in 3 x 3.
+
+def optical_by_irrep(phonon: Phonopy) -> dict[str, float]:
+    """Return the frequencies in cm-1 of the optical modes of the sheet at Gamma, by irrep.
+
+    Raises RuntimeError if they are not those of D3h.
     """
-    found = {}
-    for name, some in frames.items():
-        truth, *values = (
-            np.concatenate([atoms.get_forces().ravel() for atoms in each])
-            for each in (some, *(accuracy.predict(some, model.calculator) for model in (potential, *members)))
-        )
-        found[f"forces of {name}"] = (
-            "meV/Å",
-            1000 * np.std(values[1:], axis=0, ddof=1),
-            1000 * (values[0] - truth),
-        )
-    dft, *cells = (
-        reference("vacancy_3x3"),
-        *(as_dft("vacancy_3x3", model)[1] for model in (potential, *members)),
-    )
-    truth, *values = ((phonon.forces[::2] - phonon.forces[1::2]).ravel() / 2 for phonon in (dft, *cells))
-    spread = np.std(values[1:], axis=0, ddof=1)
-    found["changes of forces"] = "meV/Å", 1000 * spread, 1000 * (values[0] - truth)
-    symmetrised(dft, *cells)
-    sets = [optical_sets(dft, phonon) for phonon in cells]
-    truth = np.array([each.frequency_THz for each in sets[0]]) * spectra.PER_CM
-    values = np.array([[each.partner_THz for each in some] for some in sets]) * spectra.PER_CM
-    found["modes of V_Se in 3 × 3"] = "cm⁻¹", values[1:].std(axis=0, ddof=1), values[0] - truth
-    return found
-
-
-def coverage(spread: np.ndarray, error: np.ndarray) -> dict[str, float]:
-    """Return how well a spread (n,) describes errors (n,), where it is not zero by symmetry.
-
-    Root mean squares of both, their ratio, the rank correlation, and the shares of errors within one and two spreads.
-    """
-    there = spread > 1e-3 * np.sqrt(np.mean(spread**2))
-    spread, error = spread[there], abs(error[there])
-    sizes = [float(np.sqrt(np.mean(each**2))) for each in (error, spread)]
-    return {
-        "error": sizes[0],
-        "spread": sizes[1],
-        "error_over_spread": sizes[0] / sizes[1],
-        "rank_correlation": float(spearmanr(spread, error).statistic),
-        "within_one": float(np.mean(error < spread)),
-        "within_two": float(np.mean(error < 2 * spread)),
-    }
-
-
-def gamma_in_dft_geometry(potential: Potential) -> dict[str, float]:
-    """Return frequencies in cm-1 by irrep of the sheet at Gamma, in the geometry and by the displacements of our DFT."""
-    known = json.loads((paths.DATA / "literature.json").read_text())[FORMULA]["gamma_geometry"]
-    cell = structures.monolayer(FORMULA, known["lattice_constant"], known["thickness"])
-    how = {"displacement": known["displacement"], "folder": kept()}
-    modes = spectra.gamma_modes(force_constants.by_differences(cell, 1, potential, **how))
-    found = {
+    modes = spectra.gamma_modes(phonon)
+    optical = {
         irrep: float(modes.frequencies[members].mean() * spectra.PER_CM)
         for members, irrep in zip(modes.sets, modes.irreps, strict=True)
         if modes.frequencies[members].mean() > 0.5
     }
-    if sorted(found) != ["A1'", "A2''", "E'", "E''"]:
+    if sorted(optical) != ["A1'", "A2''", "E'", "E''"]:
         raise RuntimeError(
-            f"the modes at Gamma are not those of D3h, but {', '.join(found)}: look at the model"
+            f"the modes at Gamma are not those of D3h, but {', '.join(optical)}: look at the model"
         )
-    return found
+    return optical
+
+
+def gamma_in_dft_geometry(potential: Potential) -> dict[str, float]:
+    """Return `optical_by_irrep` of a model, in the geometry and by the displacements of our DFT."""
+    geometry = json.loads((paths.DATA / "literature.json").read_text())[FORMULA]["gamma_geometry"]
+    cell = structures.monolayer(FORMULA, geometry["lattice_constant"], geometry["thickness"])
+    how = {"displacement": geometry["displacement"], "folder": kept()}
+    return optical_by_irrep(force_constants.by_differences(cell, 1, potential, **how))
+
+
+def with_dispersion(potential: Potential, folder: Path) -> dict[str, tuple[float, np.ndarray]]:
+    """Return the lattice constant in A and the optical modes (4,) in cm-1 of the sheet, without D3(BJ) and with it.
+
+    With all of it, and with its part beyond twice the cutoff of the model. In a cell 40 A high, for D3 reaches from a
+    sheet to its images. Forces are cached in `folder`.
+    """
+    _, start = dft_sheet()
+    start.cell[2, 2] = 40.0
+    corrected = {
+        "without": potential,
+        "all": potentials.with_dispersion(potential),
+        "beyond_two_cutoffs": potentials.with_dispersion(potential, beyond=2 * potential.r_max),
+    }
+    relaxed = {}
+    for name, model in corrected.items():
+        cell = relaxation.relax(start, model, hold_symmetry=True, relax_cell=True)
+        phonon = force_constants.by_differences(
+            cell, 1, model, displacement=0.01, folder=folder / f"d3_{name}"
+        )
+        modes = optical_by_irrep(phonon)
+        relaxed[name] = float(cell.cell.lengths()[0]), np.array([modes[irrep] for irrep in sorted(modes)])
+    return relaxed
+
+
+def seconds(potential: Potential) -> dict[str, float]:
+    """Return how long one energy with forces of a 3 x 3 cell takes DFT and the model (median of five), and the ratio.
+
+    DFT from the second displacement on, which starts from the density of the one before.
+    """
+    sheet, primitive = dft_sheet()
+    cell = structures.supercell(primitive, 3)
+    times = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        potentials.evaluate(potential, cell)
+        times.append(time.perf_counter() - begin)
+    dft, ours = float(np.median(sheet["seconds"]["3x3"][1:])), float(np.median(times))
+    return {"DFT": dft, "MACE": ours, "ratio": dft / ours}
 
 
 def force_error(frames: list[Atoms], potential: Potential) -> float:
@@ -341,23 +387,23 @@ def against_targets(
     V_Se in 4 x 4 only if there is any among the frames `train`; the others against data/reference.
     Raises RuntimeError for a model too poor to relax the sheet.
     """
-    found = elastic_errors(potential)  # first: a poor model fails here
+    measured = elastic_errors(potential)  # first: a poor model fails here
     dft, ours = symmetrised(*as_dft("vacancy_3x3", potential))
-    found |= vacancy_errors(dft, ours) | sheet_errors(potential)
-    found["force_changes"] = force_changes(dft, ours)
-    found["energy"] = accuracy.errors(test, predicted)["total"]["rmse_energy_meV_per_atom"]
+    measured |= vacancy_errors(dft, ours) | sheet_errors(potential)
+    measured["force_changes"] = force_changes(dft, ours)
+    measured["energy"] = accuracy.errors(test, predicted)["total"]["rmse_energy_meV_per_atom"]
     if large := [atoms for atoms in train if dataset.kind(atoms) == "vacancy_4x4"]:
-        found["forces_vacancy_4x4"] = force_error(large, potential)
-    found["forces_vacancy_6x6"] = force_error(dataset.read(paths.REFERENCE / "vacancy_6x6.xyz"), potential)
-    return {name: found[name] for name in TARGETS if name in found}
+        measured["forces_vacancy_4x4"] = force_error(large, potential)
+    measured["forces_vacancy_6x6"] = force_error(dataset.read(paths.REFERENCE / "vacancy_6x6.xyz"), potential)
+    return {name: measured[name] for name in TARGETS if name in measured}
 
 
 def null_model() -> dict[str, float]:
     """Return what TARGETS limit, of `null_constants` of the vacancy, where they say something of it."""
     (dft,) = symmetrised(reference("vacancy_3x3"))
     null = null_constants(dft)
-    found = vacancy_errors(dft, null) | {"force_changes": force_changes(dft, null)}
-    return {name: found[name] for name in TARGETS if name in found}
+    measured = vacancy_errors(dft, null) | {"force_changes": force_changes(dft, null)}
+    return {name: measured[name] for name in TARGETS if name in measured}
 
 
 def rounded(value: float | None) -> str:
