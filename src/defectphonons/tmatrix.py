@@ -1,4 +1,4 @@
-"""One vacancy alone in an infinite sheet: Green's function, resonances, scattering, spectral functions.
+"""The isolated defect in an infinite sheet: Green's function, resonances, scattering, spectral functions.
 
 By the T-matrix, T = V / (1 - G V), of the change V of the dynamical matrix and the Green's function G of the perfect
 sheet. E. N. Economou, Green's Functions in Quantum Physics, chapter 6. G(z) = 1 / (z - D) with z = (w + i broadening)^2
@@ -143,35 +143,33 @@ class Isolated:
             perfect = self.perfect(frequency, broadening)
             for irrep, own, change, incoming in zip(self.irreps, perfect, self.changes, waves, strict=True):
                 factors = lu_factor(np.eye(len(own)) - own @ change, check_finite=False)
-                swaps = (factors[1] != np.arange(len(own))).sum()
-                logarithms = np.log(np.diag(factors[0]).astype(complex))
-                determinants.append(len(irrep.rows) * (logarithms.sum() + 1j * np.pi * (swaps % 2)))
+                determinants.append(len(irrep.rows) * log_determinant(*factors))
                 # T = V / (1 - G V)
                 matrix = lu_solve(factors, change.T, trans=1, check_finite=False).T
                 for row, wave in zip(irrep.rows, incoming, strict=True):
-                    here = vectors @ row
-                    with_defect = lu_solve(factors, own @ here.T, check_finite=False)
-                    local -= 2 * frequency / np.pi * (here.T * with_defect.imag).sum(axis=0)
+                    local += density_along(vectors @ row, own, factors, frequency)
                     if plane.shape[1]:
-                        shape = (len(own), *plane.shape[1:])
-                        scattering += np.einsum(
-                            "iqa,iqb->qab", wave.conj().reshape(shape), (matrix @ wave).reshape(shape)
-                        )
+                        scattering += between_waves(wave.reshape(len(own), *plane.shape[1:]), matrix)
             return determinants, local, scattering
 
         bar = {"total": len(frequencies), "desc": "frequencies", "unit": "", "disable": len(frequencies) < 10}
         with ThreadPoolExecutor(parallel.cores()) as pool:
-            found = list(tqdm(pool.map(at, frequencies), **bar))
+            determinants, densities, scattering = map(
+                np.array, zip(*tqdm(pool.map(at, frequencies), **bar), strict=True)
+            )
+        local = {name: densities[:, names == name].sum(axis=1) for name in along}
+        return Response(frequencies, broadening, self.states_gained(determinants), local, scattering)
+
+    def states_gained(self, determinants: np.ndarray) -> dict[str, np.ndarray]:
+        """Return by irrep the states (n,) that the defect adds below n frequencies, from ln det(1 - G V) (n, n_irreps)."""
         change = {}
-        for number, (irrep, ghosts) in enumerate(zip(self.irreps, self.ghosts, strict=True)):
+        for irrep, ghosts, logarithms in zip(self.irreps, self.ghosts, determinants.T, strict=True):
             period = 2 * np.pi * len(irrep.rows)
-            phase = np.unwrap([each[0][number].imag for each in found], period=period)
+            phase = np.unwrap(logarithms.imag, period=period)
             # None at the top, where the phase has come back to zero, but the ghosts below all.
             phase -= period * np.rint(phase[-1] / period)
             change[irrep.name] = -phase / np.pi - ghosts
-        densities = np.array([local for _, local, _ in found])
-        local = {name: densities[:, names == name].sum(axis=1) for name in along}
-        return Response(frequencies, broadening, change, local, np.array([each for *_, each in found]))
+        return change
 
     def resonances(
         self, response: Response, groups: dict[str, np.ndarray], least: float
@@ -302,6 +300,27 @@ class Isolated:
             _, widths = linewidths(self.embedded, self.response(three, broadening, {}, q), q)
             here[branches] = widths[np.arange(len(branches)), branches]
         return found
+
+
+def log_determinant(factors: np.ndarray, pivots: np.ndarray) -> complex:
+    """Return the logarithm of the determinant of a matrix from its LU factors and pivots."""
+    swaps = (pivots != np.arange(len(factors))).sum()
+    return np.log(np.diag(factors).astype(complex)).sum() + 1j * np.pi * (swaps % 2)
+
+
+def density_along(vectors: np.ndarray, perfect: np.ndarray, factors: Any, frequency: float) -> np.ndarray:
+    """Return the states per THz (k,) at a frequency in THz along `vectors` (k, n), -2 w / pi Im <v|1 / (1 - G V) G|v>.
+
+    From the perfect sheet's Green's function (n, n) and the LU factors of 1 - G V.
+    """
+    with_defect = lu_solve(factors, perfect @ vectors.T, check_finite=False)
+    return -2 * frequency / np.pi * (vectors.T * with_defect.imag).sum(axis=0)
+
+
+def between_waves(waves: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Return a T-matrix (n, n) between the plane waves (n, n_q, 3S) of each q: (n_q, 3S, 3S)."""
+    scattered = (matrix @ waves.reshape(len(matrix), -1)).reshape(waves.shape)
+    return np.einsum("iqa,iqb->qab", waves.conj(), scattered)
 
 
 def plane_waves(embedded: Embedded, q_points: np.ndarray) -> np.ndarray:
