@@ -34,31 +34,31 @@ class Irrep:
 def irreps(embedded: Embedded) -> list[Irrep]:
     """A1, A2 and E where the axis through the defect is one of C3v; else one, named A, of all coordinates."""
     operations = [operation for operation, _ in embedded.operations]
-    matrices = [on_coordinates(*each) for each in embedded.operations]
+    matrices = [on_coordinates(*operation) for operation in embedded.operations]
     signs = [np.linalg.det(operation) for operation in operations]
     if len(operations) != 6 or sum(sign > 0 for sign in signs) != 3:
         return [Irrep("A", [eye_array(3 * len(embedded.sites), format="csr")])]
-    found = [
-        Irrep(name, [range_of(sum(w * each for w, each in zip(weights, matrices, strict=True)) / 6)])
+    one_dimensional = [
+        Irrep(name, [range_of(sum(w * matrix for w, matrix in zip(weights, matrices, strict=True)) / 6)])
         for name, weights in (("A1", np.ones(6)), ("A2", signs))
     ]
     # E: the row that transforms like x, and from it the one that transforms like y.
     onto_x, x_to_y = (
-        sum(each[row, 0] * matrix for each, matrix in zip(operations, matrices, strict=True)) / 3
+        sum(operation[row, 0] * matrix for operation, matrix in zip(operations, matrices, strict=True)) / 3
         for row in (0, 1)
     )
     along_x = range_of(onto_x)
-    return [*found, Irrep("E", [along_x, x_to_y @ along_x])]
+    return [*one_dimensional, Irrep("E", [along_x, x_to_y @ along_x])]
 
 
 def range_of(projector: csr_array) -> csr_array:
-    """(n, rank) orthonormal vectors that span the range of a sparse projector, each on one of its blocks."""
+    """Return (n, rank) orthonormal vectors that span the range of a sparse projector, each on one of its blocks."""
     _, label = connected_components(abs(projector) > 1e-12, directed=False)
     order = np.argsort(label, kind="stable")
     vectors = []
     for members in np.split(order, np.flatnonzero(np.diff(label[order])) + 1):
-        values, found = np.linalg.eigh(projector[members][:, members].toarray())
-        for vector in found[:, values > 0.5].T:
+        values, eigenvectors = np.linalg.eigh(projector[members][:, members].toarray())
+        for vector in eigenvectors[:, values > 0.5].T:
             vectors.append(np.zeros(projector.shape[0]))
             vectors[-1][members] = vector
     return csr_array(np.array(vectors).reshape(len(vectors), projector.shape[0]).T)
@@ -116,9 +116,9 @@ class Isolated:
         ]
 
     def perfect(self, frequency: float, broadening: float) -> list[np.ndarray]:
-        """[irrep] (n, n) Green's function of the perfect sheet on the vectors of the irrep's first row, 1/THz^2."""
-        found = green(self.fourier, (frequency + 1j * broadening) ** 2, self.embedded.sites)
-        return [irrep.rows[0].T @ found @ irrep.rows[0] for irrep in self.irreps]
+        """Return [irrep] (n, n) Green's function of the perfect sheet on the vectors of the irrep's first row, 1/THz^2."""
+        function = green(self.fourier, (frequency + 1j * broadening) ** 2, self.embedded.sites)
+        return [irrep.rows[0].T @ function @ irrep.rows[0] for irrep in self.irreps]
 
     def response(
         self,
@@ -127,13 +127,14 @@ class Isolated:
         along: dict[str, np.ndarray],
         q_points: np.ndarray | None = None,
     ) -> Response:
-        """At `frequencies` (n,) in THz, with the densities of states along vectors (k, 3 n_sites), added up for each name.
+        """Return the response at `frequencies` (n,) in THz.
 
+        With the densities of states along vectors (k, 3 n_sites), added up for each name.
         `q_points` (n_q, 2) in reciprocal lattice vectors: where the T-matrix between plane waves is wanted.
         """
         sites = self.embedded.sites
         vectors = np.concatenate([np.zeros((0, 3 * len(sites))), *along.values()])
-        names = np.repeat(list(along), [len(each) for each in along.values()])
+        names = np.repeat(list(along), [len(group) for group in along.values()])
         plane = plane_waves(self.embedded, np.zeros((0, 2)) if q_points is None else q_points)
         waves = [[row.T @ plane.reshape(3 * len(sites), -1) for row in irrep.rows] for irrep in self.irreps]
 
@@ -186,7 +187,7 @@ class Isolated:
         steps = response.frequencies
         step = steps[1] - steps[0]
         gained = {irrep.name: np.gradient(response.change[irrep.name], step) for irrep in self.irreps}
-        peaks = {name: steps[find_peaks(each, prominence=least)[0]] for name, each in gained.items()}
+        peaks = {name: steps[find_peaks(slope, prominence=least)[0]] for name, slope in gained.items()}
 
         def window(centre: float, reach: int) -> np.ndarray:
             frequencies = np.round(centre + step * np.arange(-reach, reach + 1), 9)
@@ -213,7 +214,7 @@ class Isolated:
 
         symbols = self.embedded.perfect.primitive.symbols[self.embedded.sites[:, 2]]
         variances = np.array([spectra.mass_variance(symbol) for symbol in symbols])
-        found, without = [], 0
+        resonances, without = [], 0
         for number, (irrep, change) in enumerate(zip(self.irreps, self.changes, strict=True)):
             for centre in np.round(peaks[irrep.name], 9).tolist():
                 own = perfect[centre][number]
@@ -226,7 +227,7 @@ class Isolated:
                     continue
                 motion = sum((row @ pattern).reshape(-1, 3) ** 2 for row in irrep.rows).sum(axis=1)
                 motion /= len(irrep.rows)
-                found.append(
+                resonances.append(
                     Resonance(
                         irrep.name,
                         float(one.real),
@@ -237,11 +238,11 @@ class Isolated:
                         {name: float(motion[sites].sum()) for name, sites in groups.items()},
                     )
                 )
-        return sorted(found, key=lambda each: each.frequency_THz), without
+        return sorted(resonances, key=lambda resonance: resonance.frequency_THz), without
 
     @cached_property
     def gaps(self) -> list[tuple[float, float]]:
-        """Intervals of frequency in THz in which the perfect sheet has no states; the last one begins above all bands."""
+        """Return the intervals of frequency in THz without states of the perfect sheet; the last begins above all bands."""
         values = np.linalg.eigvalsh(self.fourier).reshape(-1, self.fourier.shape[-1])
         bands = np.sqrt(np.clip(values, 0, None))
         lower, upper = bands.min(axis=0), np.maximum.accumulate(bands.max(axis=0))
@@ -265,7 +266,7 @@ class Isolated:
                 number
             ]
 
-        found = []
+        bound = []
         for lower, upper in self.gaps:
             half = (upper - lower) / 2
             steps = np.geomspace(1e-4, half, max(2, 1 + round(2 * np.log10(half / 1e-4))))
@@ -276,18 +277,18 @@ class Isolated:
                 for i in np.flatnonzero(values[:-1, number] * values[1:, number] < 0):
                     where = brentq(determinant, places[i], places[i + 1], args=(number,), xtol=1e-6)
                     edge = min(abs(where - end) for gap in self.gaps for end in gap)
-                    found.append(Bound(irrep.name, float(where), float(edge)))
-        return found
+                    bound.append(Bound(irrep.name, float(where), float(edge)))
+        return bound
 
     def acoustic_widths(self, frequencies: np.ndarray) -> np.ndarray:
-        """(n, 3) full widths in THz of ZA, TA and LA along Gamma-M at `frequencies` (n,) in THz, per defect and cell.
+        """Return full widths (n, 3) in THz of ZA, TA and LA along Gamma-M at `frequencies` (n,) in THz, per defect and cell.
 
         NaN where a branch does not reach the frequency. At a broadening of a fifth of it, but 0.05 THz at most.
         """
         q_points = np.outer(np.linspace(0.002, 1, 500), [0.5, 0.0])
         levels = np.linalg.eigvalsh(at_points(self.embedded, q_points))[:, :3].clip(0) ** 0.5
-        found = np.full((len(frequencies), 3), np.nan)
-        for here, frequency in zip(found, frequencies, strict=True):
+        widths_at = np.full((len(frequencies), 3), np.nan)
+        for here, frequency in zip(widths_at, frequencies, strict=True):
             branches = np.flatnonzero(levels.max(axis=0) > frequency)
             if not len(branches):
                 continue
@@ -299,7 +300,7 @@ class Isolated:
             three = frequency + broadening / 2 * np.array([-1, 0, 1])
             _, widths = linewidths(self.embedded, self.response(three, broadening, {}, q), q)
             here[branches] = widths[np.arange(len(branches)), branches]
-        return found
+        return widths_at
 
 
 def log_determinant(factors: np.ndarray, pivots: np.ndarray) -> complex:
@@ -324,20 +325,20 @@ def between_waves(waves: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def plane_waves(embedded: Embedded, q_points: np.ndarray) -> np.ndarray:
-    """(3 n_sites, n_q, 3S) waves at `q_points` (n_q, 2) on the sites of an embedding, of amplitude 1 in each cell."""
+    """Return waves (3 n_sites, n_q, 3S) at `q_points` (n_q, 2) on the sites of an embedding, of amplitude 1 in each cell."""
     sites, width = embedded.sites, embedded.perfect.blocks.shape[1]
-    found = np.zeros((len(sites), 3, len(q_points), width), dtype=complex)
+    waves = np.zeros((len(sites), 3, len(q_points), width), dtype=complex)
     for axis in range(3):
-        found[np.arange(len(sites)), axis, :, 3 * sites[:, 2] + axis] = np.exp(
+        waves[np.arange(len(sites)), axis, :, 3 * sites[:, 2] + axis] = np.exp(
             2j * np.pi * sites[:, :2] @ q_points.T
         )
-    return found.reshape(3 * len(sites), len(q_points), width)
+    return waves.reshape(3 * len(sites), len(q_points), width)
 
 
 def spectral(
     embedded: Embedded, response: Response, q_points: np.ndarray, concentration: float
 ) -> np.ndarray:
-    """(n, n_q) states per THz and cell at each q of `response`, for defects at random places.
+    """Return (n, n_q) states per THz and cell at each q of `response`, for defects at random places.
 
     The average T-matrix approximation, -2 w / pi Im Tr 1 / (z - D(q) - c T(q, z)), with `concentration` c the
     defects per primitive cell: first order in c. Integrates to 3S - 3c for a vacancy.
@@ -352,7 +353,7 @@ def spectral(
 
 
 def linewidths(embedded: Embedded, response: Response, q_points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Frequencies (n_q, 3S) in THz at each q of `response`, and their widths (n_q, 3S) in THz per defect and cell.
+    """Return frequencies and their widths (n_q, 3S) in THz at each q of `response`, per defect and cell.
 
     Full width at half maximum in first order, -Im <e|T(w)|e> / w; times concentration and 2 pi the scattering rate.
     T is continued from w + i broadening to w by its slope. NaN where a frequency is not among those of `response`.
@@ -371,5 +372,5 @@ def linewidths(embedded: Embedded, response: Response, q_points: np.ndarray) -> 
 
 
 def at_points(embedded: Embedded, q_points: np.ndarray) -> np.ndarray:
-    """(n_q, 3S, 3S) D in THz^2 of the perfect sheet, with the phases of cells."""
+    """Return (n_q, 3S, 3S) D in THz^2 of the perfect sheet, with the phases of cells."""
     return np.array([embedded.perfect.fourier((1, 1), q)[0, 0] for q in q_points])

@@ -30,7 +30,7 @@ class Densities:
     def of(
         cls, sheet: DefectiveSheet, sampled: Spectrum, pristine: Spectrum, grid: np.ndarray, smearing: float
     ) -> "Densities":
-        """Smear the spectrum of a cell, with a group `local`, and that of the pristine sheet, from `spectra.by_atom`."""
+        """Smear the spectrum of a cell, with a group `local`, and that of the pristine sheet by `spectra.by_atom`."""
         by_site = spectra.densities_by_atom(pristine, grid, smearing)
         return cls(
             spectra.density_of_states(sampled, grid, smearing),
@@ -58,7 +58,7 @@ def with_rings(defect: Defect) -> Groups:
 def against_pristine(
     sheet: DefectiveSheet, densities: Densities, grid: np.ndarray, middle: float
 ) -> dict[str, Any]:
-    """Return how the densities of states of a cell differ from the pristine ones; optical is what lies above `middle` (THz)."""
+    """Compare the densities of states of a cell with the pristine ones; what lies above `middle` (THz) is optical."""
     local, pristine = densities.local, densities.local_pristine
     total = localisation.redistributed(densities.total, densities.by_site.sum(axis=0), grid)
     peaks = [float(peak) for peak in grid[find_peaks(local, prominence=1)[0]] if peak > middle]
@@ -125,7 +125,7 @@ def followed_modes(
 
 
 def decay_length(laws: dict[str, Decay | None], image_distance: float) -> dict[str, float | None]:
-    """Return the largest decay length in A, and over the distance of two images where that of every species is known."""
+    """Return the largest decay length in A; over the distance of two images only if every species has one."""
     lengths = [law.length for law in laws.values() if law]
     return {
         "length_A": max(lengths, default=None),
