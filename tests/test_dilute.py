@@ -10,7 +10,6 @@ from defectphonons import (
     embedding,
     following,
     force_constants,
-    localisation,
     potentials,
     relaxation,
     spectra,
@@ -18,7 +17,7 @@ from defectphonons import (
 )
 from defectphonons.chebyshev import Cell
 from defectphonons.embedding import Embedded, Perfect
-from helpers import defects, parameters
+from helpers import defects, dilute, parameters
 from helpers.models import potential
 
 N, RADIUS = 8, 12.0  # of the relaxed cell that is embedded; A
@@ -297,14 +296,12 @@ def test_a_mode_of_a_small_cell_is_found_in_a_large_one(mace, embedded, local):
     """A2 at 6.89 THz stays, A1 at 8.01 THz spreads; by kernel polynomials and by Lanczos."""
     sheet = defects.defective_sheet(parameters.DefectiveCell(supercell=6), mace)
     gamma = spectra.gamma_modes(sheet.phonon)
-    modes = localisation.defect_modes(gamma, sheet.vacancy)
-    chosen = [i for i, mode in enumerate(modes) if mode in localisation.localised(modes)]
-    vectors = chebyshev.on_sites(following.Patterns.of(gamma, chosen, sheet.vacancy), embedded)
-    assert [len(each) for each in vectors] == [1 + (modes[i].irrep == "E") for i in chosen]
-    assert [np.linalg.norm(each) for each in vectors] == pytest.approx(np.ones(len(chosen)))
+    modes, patterns = following.candidates(gamma, sheet.vacancy)
+    vectors = chebyshev.on_sites(patterns, embedded)
+    assert [len(each) for each in vectors] == [1 + (mode.irrep == "E") for mode in modes]
+    assert [np.linalg.norm(each) for each in vectors] == pytest.approx(np.ones(len(modes)))
     named = {
-        f"{modes[i].irrep} {modes[i].frequency_THz:.1f}": each
-        for i, each in zip(chosen, vectors, strict=True)
+        f"{mode.irrep} {mode.frequency_THz:.1f}": vector for mode, vector in zip(modes, vectors, strict=True)
     }
     cell = Cell(embedded, (24, 24))
     sharp, broad = chebyshev.continued([named["A2 6.9"], named["A1 8.0"]], cell, {"local": local}, 2048)
@@ -404,3 +401,27 @@ def test_a_known_difference_of_force_constants_is_added_near_the_defect(embedded
     stretched = motion.ravel() @ added @ motion.ravel()
     assert stretched == pytest.approx(2 * 2.0 / mass * embedding.TO_THZ2, rel=1e-9)
     assert len(found.operations) == 2 < len(embedded.operations)
+
+
+def test_a_width_that_grows_with_the_cube_of_the_frequency_has_the_exponent_3():
+    frequencies = np.array([0.5, 1.0, 1.5, 2.0])
+    widths = 1e-4 * frequencies[:, None] ** 3 * np.ones(3)
+    of_branch = dilute.scattering(frequencies, np.array([0.9 * widths, 1.1 * widths]))
+    for branch in of_branch.values():
+        assert branch["exponent"] == pytest.approx(3) and branch["relative_spread"] == pytest.approx(0.2)
+        assert branch["lifetime_ps"] == pytest.approx(1 / (2 * np.pi * 1e-4 * 1.5**3))
+
+
+def test_the_narrowest_resonances_find_their_counterparts():
+    def resonance(irrep: str, frequency: float, width: float, weight: float) -> tmatrix.Resonance:
+        return tmatrix.Resonance(irrep, frequency, width, 0.0, 0.0, 10.0, {"local": weight})
+
+    resonances = [
+        resonance("E", 6.9, 0.01, 0.2), resonance("E", 6.3, 0.06, 0.2), resonance("E", 7.8, 0.001, 0.02),
+        resonance("A2", 3.3, 0.001, 0.2),
+    ]  # fmt: skip
+    chosen = dilute.narrowest(resonances, above=5.0)
+    assert {irrep: one["frequency_THz"] for irrep, one in chosen.items()} == {"E": 6.9}
+    moved = [resonance("E", 6.8, 0.02, 0.2), resonance("E", 6.4, 0.02, 0.2), resonance("E", 6.91, 0.02, 0.05)]
+    assert dilute.counterparts(chosen, moved) == {"E": moved[0]}
+    assert dilute.counterparts(chosen, []) == {}

@@ -227,6 +227,12 @@ def test_entries_say_what_was_measured_where_it_was_judged():
     }  # fmt: skip
     assert (unknown["verdict"], unknown["numbers"]) == ("not judged", [])
     assert list(ledger.counts(entries).values()) == [1, 0, 0, 0, 1]
+    rows = ledger.rows(entries)
+    assert [row["measured (wanted)"] for row in rows] == [*judged["numbers"], ""]
+    assert [row["verdict"] for row in rows] == [*["holds"] * len(judged["numbers"]), "not judged"]
+    rows = ledger.rows(entries)
+    assert [row["measured (wanted)"] for row in rows] == [*judged["numbers"], ""]
+    assert [row["verdict"] for row in rows] == [*["holds"] * len(judged["numbers"]), "not judged"]
 
 
 def test_of_two_ledgers_the_verdict_counts():

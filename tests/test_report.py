@@ -38,7 +38,7 @@ CLAIM = {
     "section": "4.4",
     "statement": "a < b",
     "verdict": "does not hold",
-    "numbers": ["to hold: x: 2 (< 1)"],
+    "numbers": ["criterion: x: 2 (< 1)"],
 }
 
 

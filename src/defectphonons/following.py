@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from defectphonons import localisation, spectra
-from defectphonons.localisation import DefectiveSheet
+from defectphonons.localisation import DefectiveSheet, Mode
 from defectphonons.spectra import GammaModes, Groups
 from defectphonons.structures import Defect
 
@@ -31,7 +31,7 @@ class Continued:
     def of(
         cls, frequencies: np.ndarray, shares: np.ndarray, motion: np.ndarray, groups: Groups
     ) -> "Continued":
-        """From the shares (k,) of a pattern at `frequencies` (k,), and the `motion` (N,) of its part in the window."""
+        """Measure what a mode has become from the shares (k,) of a pattern at `frequencies` (k,), and the `motion` (N,) of its part in the window."""
         lower, middle, upper = (quantile(frequencies, shares, part) for part in (0.25, 0.5, 0.75))
         share = float(motion.sum())
         motion = motion / share
@@ -57,20 +57,20 @@ class Patterns:
 
     @classmethod
     def of(cls, gamma: GammaModes, sets: list[int], defect: Defect) -> "Patterns":
+        """Cut the degenerate `sets` of modes, counted as in `gamma`, out round the defect."""
         reach = defect.atoms.cell.lengths()[0] / 2
         inner = np.flatnonzero(np.linalg.norm(defect.from_site[:, :2], axis=1) < reach - 0.1)
-        vectors = [gamma.eigenvectors[inner][:, :, gamma.sets[each]] for each in sets]
-        return cls([each / np.linalg.norm(each) for each in vectors], defect.from_site[inner])
+        vectors = [gamma.eigenvectors[inner][:, :, gamma.sets[number]] for number in sets]
+        return cls([vector / np.linalg.norm(vector) for vector in vectors], defect.from_site[inner])
 
     def amplitudes(
         self, sheet: DefectiveSheet, q_points: np.ndarray
     ) -> Iterator[tuple[np.ndarray, list[np.ndarray], np.ndarray]]:
-        """At each q of a cell: its frequencies, [set] (degeneracy, n_modes) <e|pattern>, eigenvectors.
+        """Yield at each q of a cell its frequencies, [set] (degeneracy, n_modes) <e|pattern>, eigenvectors.
 
         The squares of a set's amplitudes add up to 1. Eigenvectors (N, 3, n_modes).
         """
-        there = sheet.vacancy
-        apart = np.linalg.norm(self.from_site[:, None] - there.from_site[None], axis=2)
+        apart = np.linalg.norm(self.from_site[:, None] - sheet.vacancy.from_site[None], axis=2)
         same = apart.argmin(axis=1)
         # The two are cut from sheets of the same lattice constant: the ideal places coincide.
         assert apart.min(axis=1).max() < 0.01, "the two cells do not have the same ideal places"
@@ -80,23 +80,32 @@ class Patterns:
             vectors = sheet.phonon.qpoints.eigenvectors[0]
             vectors = vectors.reshape(-1, 3, vectors.shape[1])
             # From phonopy's phases, which belong to atoms of one cell, to the atoms round the site.
-            phases = np.exp(1j * there.from_site[same] @ (q_point @ reciprocal))
+            phases = np.exp(1j * sheet.vacancy.from_site[same] @ (q_point @ reciprocal))
             around = (vectors[same] * phases[:, None, None]).conj()
-            found = [np.einsum("iam,iag->gm", around, each) for each in self.vectors]
-            yield sheet.phonon.qpoints.frequencies[0], found, vectors
+            amplitudes = [np.einsum("iam,iag->gm", around, vector) for vector in self.vectors]
+            yield sheet.phonon.qpoints.frequencies[0], amplitudes, vectors
+
+
+def candidates(gamma: GammaModes, defect: Defect) -> tuple[list[Mode], Patterns]:
+    """Return the candidate localised modes of a cell with a defect (`localisation.localised`), and their patterns."""
+    modes = localisation.defect_modes(gamma, defect)
+    chosen = localisation.localised(modes)
+    return chosen, Patterns.of(gamma, [i for i, mode in enumerate(modes) if mode in chosen], defect)
 
 
 def continued(patterns: Patterns, sheet: DefectiveSheet, mesh: int, groups: Groups) -> list[Continued]:
-    """Where `patterns` are found in `sheet`, on a mesh x mesh grid; `groups` are of atoms of `sheet`."""
+    """Find `patterns` in `sheet`, on a mesh x mesh grid; `groups` are of atoms of `sheet`."""
     # Of q and -q one, whose eigenvectors are conjugate; of a star all, for the participation of one is not that of all.
     points, multiplicities = zip(*spectra.half_of_mesh(mesh), strict=True)
     q_points = np.column_stack([points, np.zeros(len(points))])
-    # The eigenvectors of all q are kept where they are less than a gigabyte, else computed again: which of them count is
+    # The eigenvectors of all q are cached where they are less than a gigabyte, else computed again: which of them count is
     # known only when all frequencies are.
     size = 16 * (3 * len(sheet.relaxed)) ** 2 * len(q_points)
-    kept = list(patterns.amplitudes(sheet, q_points)) if size < 1e9 else None
-    states = [(levels, amplitudes) for levels, amplitudes, _ in kept or patterns.amplitudes(sheet, q_points)]
-    frequencies = np.concatenate([each for each, _ in states])
+    cached = list(patterns.amplitudes(sheet, q_points)) if size < 1e9 else None
+    states = [
+        (levels, amplitudes) for levels, amplitudes, _ in cached or patterns.amplitudes(sheet, q_points)
+    ]
+    frequencies = np.concatenate([levels for levels, _ in states])
     shares = [
         np.concatenate(
             [
@@ -106,22 +115,22 @@ def continued(patterns: Patterns, sheet: DefectiveSheet, mesh: int, groups: Grou
         )
         for number in range(len(patterns.vectors))
     ]
-    middles = [quantile(frequencies, each, 0.5) for each in shares]
+    middles = [quantile(frequencies, of_pattern, 0.5) for of_pattern in shares]
     motions = np.zeros((len(patterns.vectors), len(sheet.relaxed)))
     for multiplicity, (levels, amplitudes, vectors) in zip(
-        multiplicities, kept or patterns.amplitudes(sheet, q_points), strict=True
+        multiplicities, cached or patterns.amplitudes(sheet, q_points), strict=True
     ):
         for number, middle in enumerate(middles):
             near = abs(levels - middle) < localisation.WINDOW
             projected = vectors[:, :, near] @ amplitudes[number][:, near].T
             motions[number] += multiplicity * (abs(projected) ** 2).sum(axis=(1, 2))
-    return [Continued.of(frequencies, *each, groups) for each in zip(shares, motions, strict=True)]
+    return [Continued.of(frequencies, *pair, groups) for pair in zip(shares, motions, strict=True)]
 
 
 def flatness(
     patterns: Patterns, frequencies: list[float], sheet: DefectiveSheet, q_points: np.ndarray
 ) -> list[float]:
-    """The least part of each pattern that stays within WINDOW of its frequency at Gamma (THz), at any of `q_points`."""
+    """Return the least part of each pattern that stays within WINDOW of its frequency at Gamma (THz), at any of `q_points`."""
     least = np.ones(len(frequencies))
     for levels, amplitudes, _ in patterns.amplitudes(sheet, q_points):
         for number, frequency in enumerate(frequencies):
@@ -131,14 +140,14 @@ def flatness(
 
 
 def quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
-    """The value that `share` of the weight does not exceed."""
+    """Return the value that `share` of the weight does not exceed."""
     order = values.argsort()
     reached = weights[order].cumsum()
     return float(values[order][np.searchsorted(reached, share * reached[-1])])
 
 
 def character(first: Continued, last: Continued) -> str:
-    """What a mode of a small cell (`first`) is by a larger one (`last`).
+    """Judge what a mode of a small cell (`first`) is by a larger one (`last`).
 
     'resonance' if less than 0.8 of its pattern lies within WINDOW of one frequency, in either cell;
     'narrow resonance' if in the larger one less than 0.8 lies within a fifth of that; 'localised', which

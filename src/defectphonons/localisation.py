@@ -58,7 +58,7 @@ class DefectiveSheet:
         return cls(primitive, vacancy, relaxed, phonon, pristine, residuals)
 
     def sites(self, atoms: np.ndarray) -> np.ndarray:
-        """For atoms of the defective cell, the atom of `primitive` that stands on the same site."""
+        """Return for atoms of the defective cell the atom of `primitive` that stands on the same site."""
         return self.vacancy.kept[atoms] % len(self.primitive)
 
 
@@ -71,18 +71,18 @@ class Mode:
     weight: float  # sum of |e_i|^2 over the atoms at the defect
     participation: float  # participation ratio
     neighbours: float  # the part of `weight` on the nearest shell
-    across: float  # the part of `weight` on the atom across the plane
+    across: float  # the part of `weight` on the atom on the other side of the sheet
     out_of_plane: float  # the part of `weight` along z
     enhancement: float  # weight x N / (atoms at the defect): 1 for a mode spread evenly
 
 
 def participation_ratio(motion: np.ndarray) -> np.ndarray:
-    """1 / (N sum_i |e_i|^4) of `motion` = |e_i|^2, shape (N, ...): 1/N on one atom, 1 when even."""
+    """Return 1 / (N sum_i |e_i|^4) of `motion` = |e_i|^2, shape (N, ...): 1/N on one atom, 1 when even."""
     return 1 / (len(motion) * (motion**2).sum(axis=0))
 
 
 def defect_modes(gamma: GammaModes, defect: Defect) -> list[Mode]:
-    """Every mode at Gamma of a cell with a defect, one entry for each degenerate set.
+    """Return every mode at Gamma of a cell with a defect, one entry for each degenerate set.
 
     |e_i|^2 is averaged over the set first: within it the eigenvectors are arbitrary.
     """
@@ -108,16 +108,15 @@ def defect_modes(gamma: GammaModes, defect: Defect) -> list[Mode]:
 
 
 def localised(modes: list[Mode]) -> list[Mode]:
-    """The modes with at least five times the weight at the defect that an evenly spread mode has.
+    """Return the candidate localised modes: with at least five times the weight at the defect of an evenly spread mode.
 
-    In one cell these are candidates: whether the participation ratio times N stays the same as
-    the cell grows tells a localised mode from a resonance.
+    Whether the participation ratio times N stays the same as the cell grows tells a localised mode from a resonance.
     """
     return [mode for mode in modes if mode.enhancement >= ENHANCEMENT]
 
 
 def contrast(density: np.ndarray, other: np.ndarray, grid: np.ndarray, frequency: float) -> float:
-    """States of `density` (n_grid,) over those of `other`, within two WINDOWs of `frequency` (THz).
+    """Return the states of `density` (n_grid,) over those of `other`, within two WINDOWs of `frequency` (THz).
 
     Of `other` at least a hundredth of a state is counted.
     """
@@ -130,7 +129,7 @@ def contrast(density: np.ndarray, other: np.ndarray, grid: np.ndarray, frequency
 
 
 def shells(defect: Defect, outer_radii: list[float]) -> dict[str, np.ndarray]:
-    """Atoms of the defective cell by the distance of their ideal places from the empty site.
+    """Return the atoms of the defective cell by the distance of their ideal places from the empty site.
 
     In three dimensions, nearest image; a shell has the atoms beyond the radius before and up to its
     own (A), and is named by the two. Raises ValueError for a shell without atoms.
@@ -150,7 +149,7 @@ def shells(defect: Defect, outer_radii: list[float]) -> dict[str, np.ndarray]:
 
 
 def rings(defect: Defect) -> list[tuple[float, np.ndarray]]:
-    """(distance in A, atoms) of each set of one species whose ideal places lie equally far away."""
+    """Return (distance in A, atoms) of each set of one species whose ideal places lie equally far away."""
     distances, found = defect.distances, []
     for symbol in dict.fromkeys(defect.atoms.symbols):
         members = np.flatnonzero(defect.atoms.symbols == symbol)
@@ -161,7 +160,7 @@ def rings(defect: Defect) -> list[tuple[float, np.ndarray]]:
 
 
 def redistributed(density: np.ndarray, other: np.ndarray, grid: np.ndarray) -> float:
-    """Share of the states that lie elsewhere: half the integral of |g / n - g' / n'|, from 0 to 1.
+    """Return the redistributed spectral weight: half the integral of |g / n - g' / n'|, from 0 to 1.
 
     Densities (n_grid,) on `grid` (THz), each divided by its own number of states first.
     """
@@ -172,7 +171,7 @@ def redistributed(density: np.ndarray, other: np.ndarray, grid: np.ndarray) -> f
 def redistributed_by_ring(
     sheet: DefectiveSheet, sampled: Spectrum, by_site: np.ndarray, grid: np.ndarray, smearing: float
 ) -> dict[str, np.ndarray]:
-    """For each species (2, n_rings): distance from the empty site in A, and `redistributed` share of states there.
+    """Return for each species (2, n_rings): distance from the empty site in A, and what is `redistributed` there.
 
     `sampled` has the shares of each ring, named by its number; `by_site` (n_primitive, n_grid) the
     pristine DOS of each site, per atom.
@@ -199,7 +198,7 @@ class Decay:
 
 
 def decay(distances: np.ndarray, values: np.ndarray) -> Decay | None:
-    """Fit of positive `values` that fall with distance to a floor, as images of a defect leave one.
+    """Fit positive `values` that fall with distance to a floor, as images of a defect leave one.
 
     None where they do not determine a length: no fit is found, or its error exceeds half of it.
     """

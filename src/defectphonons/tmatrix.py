@@ -1,4 +1,4 @@
-"""One vacancy alone in an infinite sheet: Green's function, resonances, scattering, spectral functions.
+"""The isolated defect in an infinite sheet: Green's function, resonances, scattering, spectral functions.
 
 By the T-matrix, T = V / (1 - G V), of the change V of the dynamical matrix and the Green's function G of the perfect
 sheet. E. N. Economou, Green's Functions in Quantum Physics, chapter 6. G(z) = 1 / (z - D) with z = (w + i broadening)^2
@@ -34,31 +34,31 @@ class Irrep:
 def irreps(embedded: Embedded) -> list[Irrep]:
     """A1, A2 and E where the axis through the defect is one of C3v; else one, named A, of all coordinates."""
     operations = [operation for operation, _ in embedded.operations]
-    matrices = [on_coordinates(*each) for each in embedded.operations]
+    matrices = [on_coordinates(*operation) for operation in embedded.operations]
     signs = [np.linalg.det(operation) for operation in operations]
     if len(operations) != 6 or sum(sign > 0 for sign in signs) != 3:
         return [Irrep("A", [eye_array(3 * len(embedded.sites), format="csr")])]
-    found = [
-        Irrep(name, [range_of(sum(w * each for w, each in zip(weights, matrices, strict=True)) / 6)])
+    one_dimensional = [
+        Irrep(name, [range_of(sum(w * matrix for w, matrix in zip(weights, matrices, strict=True)) / 6)])
         for name, weights in (("A1", np.ones(6)), ("A2", signs))
     ]
     # E: the row that transforms like x, and from it the one that transforms like y.
     onto_x, x_to_y = (
-        sum(each[row, 0] * matrix for each, matrix in zip(operations, matrices, strict=True)) / 3
+        sum(operation[row, 0] * matrix for operation, matrix in zip(operations, matrices, strict=True)) / 3
         for row in (0, 1)
     )
     along_x = range_of(onto_x)
-    return [*found, Irrep("E", [along_x, x_to_y @ along_x])]
+    return [*one_dimensional, Irrep("E", [along_x, x_to_y @ along_x])]
 
 
 def range_of(projector: csr_array) -> csr_array:
-    """(n, rank) orthonormal vectors that span the range of a sparse projector, each on one of its blocks."""
+    """Return (n, rank) orthonormal vectors that span the range of a sparse projector, each on one of its blocks."""
     _, label = connected_components(abs(projector) > 1e-12, directed=False)
     order = np.argsort(label, kind="stable")
     vectors = []
     for members in np.split(order, np.flatnonzero(np.diff(label[order])) + 1):
-        values, found = np.linalg.eigh(projector[members][:, members].toarray())
-        for vector in found[:, values > 0.5].T:
+        values, eigenvectors = np.linalg.eigh(projector[members][:, members].toarray())
+        for vector in eigenvectors[:, values > 0.5].T:
             vectors.append(np.zeros(projector.shape[0]))
             vectors[-1][members] = vector
     return csr_array(np.array(vectors).reshape(len(vectors), projector.shape[0]).T)
@@ -116,9 +116,9 @@ class Isolated:
         ]
 
     def perfect(self, frequency: float, broadening: float) -> list[np.ndarray]:
-        """[irrep] (n, n) Green's function of the perfect sheet on the vectors of the irrep's first row, 1/THz^2."""
-        found = green(self.fourier, (frequency + 1j * broadening) ** 2, self.embedded.sites)
-        return [irrep.rows[0].T @ found @ irrep.rows[0] for irrep in self.irreps]
+        """Return [irrep] (n, n) Green's function of the perfect sheet on the vectors of the irrep's first row, 1/THz^2."""
+        function = green(self.fourier, (frequency + 1j * broadening) ** 2, self.embedded.sites)
+        return [irrep.rows[0].T @ function @ irrep.rows[0] for irrep in self.irreps]
 
     def response(
         self,
@@ -127,13 +127,14 @@ class Isolated:
         along: dict[str, np.ndarray],
         q_points: np.ndarray | None = None,
     ) -> Response:
-        """At `frequencies` (n,) in THz, with the densities of states along vectors (k, 3 n_sites), added up for each name.
+        """Return the response at `frequencies` (n,) in THz.
 
+        With the densities of states along vectors (k, 3 n_sites), added up for each name.
         `q_points` (n_q, 2) in reciprocal lattice vectors: where the T-matrix between plane waves is wanted.
         """
         sites = self.embedded.sites
         vectors = np.concatenate([np.zeros((0, 3 * len(sites))), *along.values()])
-        names = np.repeat(list(along), [len(each) for each in along.values()])
+        names = np.repeat(list(along), [len(group) for group in along.values()])
         plane = plane_waves(self.embedded, np.zeros((0, 2)) if q_points is None else q_points)
         waves = [[row.T @ plane.reshape(3 * len(sites), -1) for row in irrep.rows] for irrep in self.irreps]
 
@@ -143,35 +144,33 @@ class Isolated:
             perfect = self.perfect(frequency, broadening)
             for irrep, own, change, incoming in zip(self.irreps, perfect, self.changes, waves, strict=True):
                 factors = lu_factor(np.eye(len(own)) - own @ change, check_finite=False)
-                swaps = (factors[1] != np.arange(len(own))).sum()
-                logarithms = np.log(np.diag(factors[0]).astype(complex))
-                determinants.append(len(irrep.rows) * (logarithms.sum() + 1j * np.pi * (swaps % 2)))
+                determinants.append(len(irrep.rows) * log_determinant(*factors))
                 # T = V / (1 - G V)
                 matrix = lu_solve(factors, change.T, trans=1, check_finite=False).T
                 for row, wave in zip(irrep.rows, incoming, strict=True):
-                    here = vectors @ row
-                    with_defect = lu_solve(factors, own @ here.T, check_finite=False)
-                    local -= 2 * frequency / np.pi * (here.T * with_defect.imag).sum(axis=0)
+                    local += density_along(vectors @ row, own, factors, frequency)
                     if plane.shape[1]:
-                        shape = (len(own), *plane.shape[1:])
-                        scattering += np.einsum(
-                            "iqa,iqb->qab", wave.conj().reshape(shape), (matrix @ wave).reshape(shape)
-                        )
+                        scattering += between_waves(wave.reshape(len(own), *plane.shape[1:]), matrix)
             return determinants, local, scattering
 
         bar = {"total": len(frequencies), "desc": "frequencies", "unit": "", "disable": len(frequencies) < 10}
         with ThreadPoolExecutor(parallel.cores()) as pool:
-            found = list(tqdm(pool.map(at, frequencies), **bar))
+            determinants, densities, scattering = map(
+                np.array, zip(*tqdm(pool.map(at, frequencies), **bar), strict=True)
+            )
+        local = {name: densities[:, names == name].sum(axis=1) for name in along}
+        return Response(frequencies, broadening, self.states_gained(determinants), local, scattering)
+
+    def states_gained(self, determinants: np.ndarray) -> dict[str, np.ndarray]:
+        """Return by irrep the states (n,) that the defect adds below n frequencies, from ln det(1 - G V) (n, n_irreps)."""
         change = {}
-        for number, (irrep, ghosts) in enumerate(zip(self.irreps, self.ghosts, strict=True)):
+        for irrep, ghosts, logarithms in zip(self.irreps, self.ghosts, determinants.T, strict=True):
             period = 2 * np.pi * len(irrep.rows)
-            phase = np.unwrap([each[0][number].imag for each in found], period=period)
+            phase = np.unwrap(logarithms.imag, period=period)
             # None at the top, where the phase has come back to zero, but the ghosts below all.
             phase -= period * np.rint(phase[-1] / period)
             change[irrep.name] = -phase / np.pi - ghosts
-        densities = np.array([local for _, local, _ in found])
-        local = {name: densities[:, names == name].sum(axis=1) for name in along}
-        return Response(frequencies, broadening, change, local, np.array([each for *_, each in found]))
+        return change
 
     def resonances(
         self, response: Response, groups: dict[str, np.ndarray], least: float
@@ -188,7 +187,7 @@ class Isolated:
         steps = response.frequencies
         step = steps[1] - steps[0]
         gained = {irrep.name: np.gradient(response.change[irrep.name], step) for irrep in self.irreps}
-        peaks = {name: steps[find_peaks(each, prominence=least)[0]] for name, each in gained.items()}
+        peaks = {name: steps[find_peaks(slope, prominence=least)[0]] for name, slope in gained.items()}
 
         def window(centre: float, reach: int) -> np.ndarray:
             frequencies = np.round(centre + step * np.arange(-reach, reach + 1), 9)
@@ -215,7 +214,7 @@ class Isolated:
 
         symbols = self.embedded.perfect.primitive.symbols[self.embedded.sites[:, 2]]
         variances = np.array([spectra.mass_variance(symbol) for symbol in symbols])
-        found, without = [], 0
+        resonances, without = [], 0
         for number, (irrep, change) in enumerate(zip(self.irreps, self.changes, strict=True)):
             for centre in np.round(peaks[irrep.name], 9).tolist():
                 own = perfect[centre][number]
@@ -228,7 +227,7 @@ class Isolated:
                     continue
                 motion = sum((row @ pattern).reshape(-1, 3) ** 2 for row in irrep.rows).sum(axis=1)
                 motion /= len(irrep.rows)
-                found.append(
+                resonances.append(
                     Resonance(
                         irrep.name,
                         float(one.real),
@@ -239,11 +238,11 @@ class Isolated:
                         {name: float(motion[sites].sum()) for name, sites in groups.items()},
                     )
                 )
-        return sorted(found, key=lambda each: each.frequency_THz), without
+        return sorted(resonances, key=lambda resonance: resonance.frequency_THz), without
 
     @cached_property
     def gaps(self) -> list[tuple[float, float]]:
-        """Intervals of frequency in THz in which the perfect sheet has no states; the last one begins above all bands."""
+        """Return the intervals of frequency in THz without states of the perfect sheet; the last begins above all bands."""
         values = np.linalg.eigvalsh(self.fourier).reshape(-1, self.fourier.shape[-1])
         bands = np.sqrt(np.clip(values, 0, None))
         lower, upper = bands.min(axis=0), np.maximum.accumulate(bands.max(axis=0))
@@ -267,7 +266,7 @@ class Isolated:
                 number
             ]
 
-        found = []
+        bound = []
         for lower, upper in self.gaps:
             half = (upper - lower) / 2
             steps = np.geomspace(1e-4, half, max(2, 1 + round(2 * np.log10(half / 1e-4))))
@@ -278,18 +277,18 @@ class Isolated:
                 for i in np.flatnonzero(values[:-1, number] * values[1:, number] < 0):
                     where = brentq(determinant, places[i], places[i + 1], args=(number,), xtol=1e-6)
                     edge = min(abs(where - end) for gap in self.gaps for end in gap)
-                    found.append(Bound(irrep.name, float(where), float(edge)))
-        return found
+                    bound.append(Bound(irrep.name, float(where), float(edge)))
+        return bound
 
     def acoustic_widths(self, frequencies: np.ndarray) -> np.ndarray:
-        """(n, 3) full widths in THz of ZA, TA and LA along Gamma-M at `frequencies` (n,) in THz, per defect and cell.
+        """Return full widths (n, 3) in THz of ZA, TA and LA along Gamma-M at `frequencies` (n,) in THz, per defect and cell.
 
         NaN where a branch does not reach the frequency. At a broadening of a fifth of it, but 0.05 THz at most.
         """
         q_points = np.outer(np.linspace(0.002, 1, 500), [0.5, 0.0])
         levels = np.linalg.eigvalsh(at_points(self.embedded, q_points))[:, :3].clip(0) ** 0.5
-        found = np.full((len(frequencies), 3), np.nan)
-        for here, frequency in zip(found, frequencies, strict=True):
+        widths_at = np.full((len(frequencies), 3), np.nan)
+        for here, frequency in zip(widths_at, frequencies, strict=True):
             branches = np.flatnonzero(levels.max(axis=0) > frequency)
             if not len(branches):
                 continue
@@ -301,24 +300,45 @@ class Isolated:
             three = frequency + broadening / 2 * np.array([-1, 0, 1])
             _, widths = linewidths(self.embedded, self.response(three, broadening, {}, q), q)
             here[branches] = widths[np.arange(len(branches)), branches]
-        return found
+        return widths_at
+
+
+def log_determinant(factors: np.ndarray, pivots: np.ndarray) -> complex:
+    """Return the logarithm of the determinant of a matrix from its LU factors and pivots."""
+    swaps = (pivots != np.arange(len(factors))).sum()
+    return np.log(np.diag(factors).astype(complex)).sum() + 1j * np.pi * (swaps % 2)
+
+
+def density_along(vectors: np.ndarray, perfect: np.ndarray, factors: Any, frequency: float) -> np.ndarray:
+    """Return the states per THz (k,) at a frequency in THz along `vectors` (k, n), -2 w / pi Im <v|1 / (1 - G V) G|v>.
+
+    From the perfect sheet's Green's function (n, n) and the LU factors of 1 - G V.
+    """
+    with_defect = lu_solve(factors, perfect @ vectors.T, check_finite=False)
+    return -2 * frequency / np.pi * (vectors.T * with_defect.imag).sum(axis=0)
+
+
+def between_waves(waves: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Return a T-matrix (n, n) between the plane waves (n, n_q, 3S) of each q: (n_q, 3S, 3S)."""
+    scattered = (matrix @ waves.reshape(len(matrix), -1)).reshape(waves.shape)
+    return np.einsum("iqa,iqb->qab", waves.conj(), scattered)
 
 
 def plane_waves(embedded: Embedded, q_points: np.ndarray) -> np.ndarray:
-    """(3 n_sites, n_q, 3S) waves at `q_points` (n_q, 2) on the sites of an embedding, of amplitude 1 in each cell."""
+    """Return waves (3 n_sites, n_q, 3S) at `q_points` (n_q, 2) on the sites of an embedding, of amplitude 1 in each cell."""
     sites, width = embedded.sites, embedded.perfect.blocks.shape[1]
-    found = np.zeros((len(sites), 3, len(q_points), width), dtype=complex)
+    waves = np.zeros((len(sites), 3, len(q_points), width), dtype=complex)
     for axis in range(3):
-        found[np.arange(len(sites)), axis, :, 3 * sites[:, 2] + axis] = np.exp(
+        waves[np.arange(len(sites)), axis, :, 3 * sites[:, 2] + axis] = np.exp(
             2j * np.pi * sites[:, :2] @ q_points.T
         )
-    return found.reshape(3 * len(sites), len(q_points), width)
+    return waves.reshape(3 * len(sites), len(q_points), width)
 
 
 def spectral(
     embedded: Embedded, response: Response, q_points: np.ndarray, concentration: float
 ) -> np.ndarray:
-    """(n, n_q) states per THz and cell at each q of `response`, for defects at random places.
+    """Return (n, n_q) states per THz and cell at each q of `response`, for defects at random places.
 
     The average T-matrix approximation, -2 w / pi Im Tr 1 / (z - D(q) - c T(q, z)), with `concentration` c the
     defects per primitive cell: first order in c. Integrates to 3S - 3c for a vacancy.
@@ -333,7 +353,7 @@ def spectral(
 
 
 def linewidths(embedded: Embedded, response: Response, q_points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Frequencies (n_q, 3S) in THz at each q of `response`, and their widths (n_q, 3S) in THz per defect and cell.
+    """Return frequencies and their widths (n_q, 3S) in THz at each q of `response`, per defect and cell.
 
     Full width at half maximum in first order, -Im <e|T(w)|e> / w; times concentration and 2 pi the scattering rate.
     T is continued from w + i broadening to w by its slope. NaN where a frequency is not among those of `response`.
@@ -352,5 +372,5 @@ def linewidths(embedded: Embedded, response: Response, q_points: np.ndarray) -> 
 
 
 def at_points(embedded: Embedded, q_points: np.ndarray) -> np.ndarray:
-    """(n_q, 3S, 3S) D in THz^2 of the perfect sheet, with the phases of cells."""
+    """Return (n_q, 3S, 3S) D in THz^2 of the perfect sheet, with the phases of cells."""
     return np.array([embedded.perfect.fourier((1, 1), q)[0, 0] for q in q_points])

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 RELATIONS = {"<": operator.lt, ">": operator.gt, "=": operator.eq}
 Verdict = Literal["holds", "holds with a limit", "not distinguishable", "does not hold", "not judged"]
-KNOWN = {True: "as wanted", False: "not as wanted", None: "within its error of what is wanted"}
+WHETHER_MET = {True: "as wanted", False: "not as wanted", None: "within its error of what is wanted"}
 
 
 def entry(place: str, results: dict[str, Any]) -> Any:
@@ -18,10 +18,10 @@ def entry(place: str, results: dict[str, Any]) -> Any:
     Raises KeyError when the step has no such entry.
     """
     step, *keys = place.split("/")
-    found = results.get(step)
-    for key in keys if found is not None else []:
-        found = found[int(key)] if isinstance(found, list) else found[key]
-    return found
+    value = results.get(step)
+    for key in keys if value is not None else []:
+        value = value[int(key)] if isinstance(value, list) else value[key]
+    return value
 
 
 class Condition(BaseModel):
@@ -43,14 +43,14 @@ class Condition(BaseModel):
         return self
 
     def measured(self, results: dict[str, Any]) -> float | None:
-        """The number in `results` ({step: results}); None if the step is not there or determined none.
+        """Return the number in `results` ({step: results}); None if the step is not there or determined none.
 
         Raises KeyError when the step has no such entry.
         """
         return entry(self.place, results)
 
     def deviation(self, results: dict[str, Any]) -> float | None:
-        """The standard deviation of the number; None where the run determined none at all.
+        """Return the standard deviation of the number; None where the run determined none at all.
 
         Raises KeyError when the run determined some, and this is not among them.
         """
@@ -59,24 +59,24 @@ class Condition(BaseModel):
         return entry(self.error, results) if determined else None
 
     def met(self, results: dict[str, Any]) -> bool | None:
-        """Whether it is met; None if the number lies within its error of the value. No number does not meet it."""
-        found, error = self.measured(results), self.deviation(results)
-        if found is None:
+        """Return whether it is met; None if the number lies within its error of the value. No number does not meet it."""
+        measured, error = self.measured(results), self.deviation(results)
+        if measured is None:
             return False
-        if error is not None and abs(found - self.value) < error:
+        if error is not None and abs(measured - self.value) < error:
             return None
-        return RELATIONS[self.relation](found, self.value)
+        return RELATIONS[self.relation](measured, self.value)
 
     def shown(self, results: dict[str, Any]) -> str:
-        """What was measured, with its error where there is one, and what was wanted."""
-        found, error = self.measured(results), self.deviation(results)
+        """Return what was measured, with its error where there is one, and what was wanted."""
+        measured, error = self.measured(results), self.deviation(results)
         if self.varies:
-            number = KNOWN[self.met(results)]
-        elif found is None:
+            number = WHETHER_MET[self.met(results)]
+        elif measured is None:
             number = "no number"
         else:
             around = "" if error is None else f" ± {self.form.format(error)}"
-            number = f"{self.form.format(found)}{around} {self.unit}".strip()
+            number = f"{self.form.format(measured)}{around} {self.unit}".strip()
         wanted = f"{self.form.format(self.value)} {self.unit}".strip()
         return f"{self.quantity}: {number} ({self.relation} {wanted})"
 
@@ -92,11 +92,11 @@ class Claim(BaseModel):
 
     @property
     def steps(self) -> set[str]:
-        """The notebooks whose results it takes to judge it."""
+        """Return the notebooks whose results it takes to judge it."""
         return {condition.place.split("/")[0] for condition in (*self.holds_if, *self.limited_if)}
 
     def verdict(self, results: dict[str, Any]) -> Verdict:
-        """'holds' if all conditions are met, 'holds with a limit' if at least those of `limited_if` are.
+        """Return 'holds' if all conditions are met, 'holds with a limit' if at least those of `limited_if` are.
 
         'not distinguishable' from what holds, or from what fails, if none of these conditions fails and one, within its
         error, is undecided. 'not judged' where a step that is needed has no results.
@@ -115,15 +115,15 @@ class Claim(BaseModel):
         return "not distinguishable" if possible else "does not hold"
 
     def numbers(self, results: dict[str, Any]) -> list[str]:
-        """What was measured for each condition, and what is wanted for the claim to hold or for a limit."""
+        """Return what was measured for each criterion, and what is wanted."""
         return [
-            *(f"to hold: {condition.shown(results)}" for condition in self.holds_if),
-            *(f"with a limit: {condition.shown(results)}" for condition in self.limited_if),
+            *(f"criterion: {condition.shown(results)}" for condition in self.holds_if),
+            *(f"weaker criterion: {condition.shown(results)}" for condition in self.limited_if),
         ]
 
 
 def read(path: Path) -> list[Claim]:
-    """The claims in a JSON file; ValueError that names the claim and the entry if one is not well formed."""
+    """Return the claims in a JSON file; ValueError that names the claim and the entry if one is not well formed."""
     claims = []
     try:
         for entry in json.loads(path.read_text()):
@@ -140,28 +140,38 @@ def read(path: Path) -> list[Claim]:
 
 
 def judge(claims: list[Claim], results: dict[str, Any]) -> list[dict[str, Any]]:
-    """Of each claim section, statement, verdict and, where it is judged, what was measured."""
-    found = []
+    """Return of each claim section, statement, verdict and, where it is judged, what was measured."""
+    entries = []
     for claim in claims:
         verdict = claim.verdict(results)
         numbers = claim.numbers(results) if verdict != "not judged" else []
-        found.append(
+        entries.append(
             {"section": claim.section, "statement": claim.statement, "verdict": verdict, "numbers": numbers}
         )
-    return found
+    return entries
+
+
+def rows(entries: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """Return the rows of a table of entries from `judge`, one for each number; one without where none was judged."""
+    return [
+        {"section": entry["section"], "statement": entry["statement"], "verdict": entry["verdict"],
+         "measured (wanted)": number}
+        for entry in entries
+        for number in entry["numbers"] or [""]
+    ]  # fmt: skip
 
 
 def together(*ledgers: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the entries of several ledgers of the same claims, of each claim the one that is judged."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    judged: dict[tuple[str, str], dict[str, Any]] = {}
     for entry in (entry for entries in ledgers for entry in entries):
         claim = entry["section"], entry["statement"]
-        if claim not in found or entry["verdict"] != "not judged":
-            found[claim] = entry
-    return list(found.values())
+        if claim not in judged or entry["verdict"] != "not judged":
+            judged[claim] = entry
+    return list(judged.values())
 
 
 def counts(entries: list[dict[str, Any]]) -> dict[Verdict, int]:
-    """How many of the entries from `judge` have each verdict."""
+    """Return how many of the entries from `judge` have each verdict."""
     verdicts = [entry["verdict"] for entry in entries]
     return {verdict: verdicts.count(verdict) for verdict in get_args(Verdict)}

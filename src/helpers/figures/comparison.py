@@ -13,7 +13,7 @@ from helpers.figures.style import COLOURS, LINES, SKY, VERMILION, look, new, per
 def comparison(
     bands: Bands, pristine: np.ndarray, group: str, grid: np.ndarray, dos: dict[str, np.ndarray]
 ) -> Figure:
-    """Bands over those of the pristine sheet, its local DOS over the pristine one, and their difference.
+    """Draw bands over those of the pristine sheet, its local DOS over the pristine one, and their difference.
 
     `pristine` (n_q, n_modes) in THz at the q points of `bands`, whose weight on `group` is the colour;
     `dos` holds the local DOS (states/THz/cell) on `grid` (THz), the defective cell's first.
@@ -39,7 +39,7 @@ def comparison(
 
 
 def differences(grid: np.ndarray, by_cell: dict[str, np.ndarray]) -> Figure:
-    """Local DOS less the pristine one (states/THz/cell) on `grid` (THz), for each cell."""
+    """Draw the local DOS less the pristine one (states/THz/cell) on `grid` (THz), for each cell."""
     figure, axes = new(6.3, 3.0)
     for (name, values), colour, line in zip(by_cell.items(), COLOURS, LINES, strict=False):
         axes.plot(grid, values, line, color=colour, label=name)
@@ -54,19 +54,19 @@ def differences(grid: np.ndarray, by_cell: dict[str, np.ndarray]) -> Figure:
 def modes_by_size(
     sizes: list[int], names: list[str], modes: list[tuple[Continued, ...]], group: str
 ) -> Figure:
-    """Frequency (THz), weight of `group` and participating atoms of each mode against n of the n x n cell.
+    """Draw frequency (THz), weight of `group` and participating atoms of each mode against n of the n x n cell.
 
     Bars reach from the lower to the upper quarter of the frequency's distribution (half the width each way).
     """
     figure, panels = new(7.2, 3.6, ncols=3, sharex=True)
-    for number, (name, found) in enumerate(zip(names, modes, strict=True)):
+    for number, (name, track) in enumerate(zip(names, modes, strict=True)):
         style = look(number) | {"linestyle": LINES[number // 6 % 6]}
         panels[0].errorbar(
-            sizes, [each.frequency_THz for each in found], [each.width_THz / 2 for each in found],
+            sizes, [mode.frequency_THz for mode in track], [mode.width_THz / 2 for mode in track],
             capsize=2, label=name, **style,
         )  # fmt: skip
-        panels[1].plot(sizes, [each.weights[group] for each in found], **style)
-        panels[2].plot(sizes, [each.atoms for each in found], **style)
+        panels[1].plot(sizes, [mode.weights[group] for mode in track], **style)
+        panels[2].plot(sizes, [mode.atoms for mode in track], **style)
     labels = ("frequency (THz)", "weight at the defect", "atoms that take part")
     for axes, label in zip(panels, labels, strict=True):
         axes.set(xlabel="$n$ of the $n × n$ cell", ylabel=label)

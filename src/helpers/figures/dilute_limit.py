@@ -12,7 +12,7 @@ from helpers.figures.style import BLUE, COLOURS, LINES, VERMILION, look, new, pe
 
 
 def cells_and_largest(grid: np.ndarray, local: dict[str, np.ndarray]) -> Figure:
-    """Local DOS (states/THz) on `grid` (THz) of a defect in each cell; below, each less that of the last, the largest."""
+    """Draw the local DOS (states/THz) on `grid` (THz) of a defect in each cell; below, each less that of the last, the largest."""
     figure, (upper, lower) = new(6.3, 4.6, nrows=2, sharex=True, height_ratios=[2, 1])
     *cells, (largest, exact) = local.items()
     upper.fill_between(grid, exact, color="0.85", label=largest)
@@ -28,7 +28,7 @@ def cells_and_largest(grid: np.ndarray, local: dict[str, np.ndarray]) -> Figure:
 
 
 def change_of_states(grid: np.ndarray, gained: dict[str, np.ndarray]) -> Figure:
-    """States below each frequency of `grid` (THz) that a defect adds, by irrep and in all; below, per THz."""
+    """Draw the states below each frequency of `grid` (THz) that a defect adds, by irrep and in all; below, per THz."""
     figure, (upper, lower) = new(6.3, 4.6, nrows=2, sharex=True)
     curves = list(gained.items()) + [("all", sum(gained.values()))]
     colours = (*COLOURS[: len(gained)], "black")
@@ -48,7 +48,7 @@ def change_of_states(grid: np.ndarray, gained: dict[str, np.ndarray]) -> Figure:
 def modes_by_number(
     atoms: dict[int, int], tracks: dict[str, dict[int, Continued]], single: dict[str, dict[int, tuple]]
 ) -> Figure:
-    """Each mode against 1/N, the number of `atoms` of an n x n cell: frequency (THz), part within 0.01 THz, atoms.
+    """Draw each mode against 1/N, the number of `atoms` of an n x n cell: frequency (THz), part within 0.01 THz, atoms.
 
     The last panel has the share of its pattern that one eigenmode holds, from chebyshev.strongest.
     """
@@ -57,9 +57,9 @@ def modes_by_number(
     for number, (name, track) in enumerate(tracks.items()):
         style = look(number) | {"linestyle": LINES[number // 6 % 6]}
         places = [1 / atoms[n] for n in track]
-        panels[0].plot(places, [found.frequency_THz for found in track.values()], label=name, **style)
-        panels[1].plot(places, [found.core for found in track.values()], **style)
-        panels[2].plot(places, [found.atoms for found in track.values()], **style)
+        panels[0].plot(places, [mode.frequency_THz for mode in track.values()], label=name, **style)
+        panels[1].plot(places, [mode.core for mode in track.values()], **style)
+        panels[2].plot(places, [mode.atoms for mode in track.values()], **style)
         panels[3].plot(
             [1 / atoms[n] for n in single[name]], [share for _, share, _ in single[name].values()], **style
         )
@@ -83,7 +83,7 @@ def modes_by_number(
 def spectral_functions(
     distances: np.ndarray, ticks: tuple, grid: np.ndarray, densities: dict[int, np.ndarray]
 ) -> Figure:
-    """States per THz and cell (n_grid, n_q) at each q of a path and frequency of `grid` (THz), by cells per vacancy.
+    """Draw the states per THz and cell (n_grid, n_q) at each q of a path and frequency of `grid` (THz), by cells per vacancy.
 
     On a logarithmic scale, for what vacancies add is faint beside the bands.
     """
@@ -102,7 +102,7 @@ def spectral_functions(
 
 
 def linewidths(frequencies: np.ndarray, widths: np.ndarray) -> Figure:
-    """Width (THz, full, at half maximum) of each branch against its frequency (THz), both (n_q, n_branches).
+    """Draw the width (THz, full, at half maximum) of each branch against its frequency (THz), both (n_q, n_branches).
 
     On the right as lifetime in ps.
     """
