@@ -27,7 +27,7 @@ sweep: .venv/ready
 	@.venv/bin/wse2 sweep $(SWEEP) --quiet progress rules host reason
 	@echo "The results are in results/"
 
-STYLE = .venv/bin/python -m ruff check src tests workflow benchmarks && \
+STYLE = .venv/bin/python -m ruff check src tests workflow benchmarks notebooks && \
 	.venv/bin/python -m ruff format --check src tests workflow benchmarks && \
 	.venv/bin/lint-imports --no-cache --no-logo
 

@@ -97,8 +97,8 @@ def test_stress_may_be_missing_and_the_file_may_end_in_empty_lines(text, tmp_pat
     path.write_text(re.sub(r' stress="[^"]*"', "", text) + "\n\n")
     read = dataset.read(path)
     assert len(read) == 3
-    assert dataset.describe(read)[0]["stress_eV_per_A3"] is None
-    assert "-" in dataset.table(dataset.describe(read))
+    stress = dataset.describe(read)[0]["stress_eV_per_A3"]
+    assert stress is None and dataset.as_text(stress) == "-"
 
 
 def test_a_byte_that_is_not_utf8_is_refused_with_its_line(text, tmp_path):
@@ -400,3 +400,20 @@ def test_what_a_model_was_trained_on_is_known_by_its_record():
     assert dataset.vacant_species([mx2("WSe2")], "WSe2") == set()
     assert dataset.vacant_species([mx2("WSe2").repeat((2, 2, 1))[1:]], "WSe2") == {"W"}
     assert potential.training_frames(SimpleNamespace(checksum="another")) is None
+
+
+def test_a_group_on_two_sides_is_refused_and_sisters_are_counted(text, tmp_path):
+    path = tmp_path / "file.xyz"
+    path.write_text(text)
+    frames = dataset.read(path)
+    for atoms, seed in zip(frames, (1, 1, 2), strict=True):
+        atoms.info |= {"config_type": "cell", "seed": seed}
+    with pytest.raises(ValueError, match="a group is on two sides"):
+        splitting.groups_of({"train": frames[:1], "test": frames[1:]})
+    assert splitting.groups_of({"train": frames[:2], "test": frames[2:]}) == {
+        "train": {"cell/1"},
+        "test": {"cell/2"},
+    }
+    # One frame is held back: it has a sister unless it is the third.
+    counted = [splitting.with_sister(frames, 1, seed) for seed in range(200)]
+    assert set(counted) == {0, 1} and 0.5 < np.mean(counted) < 0.8

@@ -27,7 +27,7 @@ from helpers.models import potential
             "dtype = 'float32': is for method = 'analytic'",
         ),
         ({"In": ["", "x = 1", "# Parameters\nsupercel = 12\n"]}, "'supercel'; did you mean 'supercell'"),
-        ({"In": ["# Parameters\nprofile = 'small'\n"]}, "unknown parameter 'profile'; known: formula"),
+        ({"In": ["# Parameters\nprofile = 'small'\n"]}, "unknown parameter 'profile'; known: model"),
         ({"supercell": 2.5, "strain": 1.0}, "strain = 1.0: must be less.*; supercell = 2.5: must be a whole"),
     ],
 )

@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.mixing import LinearCombinationCalculator
 from ase.data import chemical_symbols
+from scipy.spatial.transform import Rotation
 
 from defectphonons import caching
 
@@ -185,6 +187,33 @@ def evaluate(potential: Potential, atoms: Atoms) -> dict[str, Any]:
     wanted = ("energy", "forces", "stress")
     potential.calculator.calculate(atoms, wanted, all_changes)
     return {name: potential.calculator.results[name] for name in wanted}
+
+
+def broken_symmetry(potential: Potential, atoms: Atoms) -> dict[str, dict[str, float]]:
+    """Return how much energy and forces change under each operation that may only turn and renumber the forces.
+
+    They are one rotation, reflection, translation and permutation of the atoms: by name `energy_eV` and the largest
+    `forces_eV_per_A`.
+    """
+    before = evaluate(potential, atoms)
+    same, unmoved = np.arange(len(atoms)), np.zeros(3)
+    operations = {
+        "rotation": (Rotation.from_rotvec([0.3, -0.7, 1.1]).as_matrix(), unmoved, same),
+        "reflection": (np.diag([1.0, 1.0, -1.0]), unmoved, same),
+        "translation": (np.eye(3), np.array([0.4, 1.3, -2.1]), same),
+        "permutation": (np.eye(3), unmoved, np.random.default_rng(1).permutation(len(atoms))),
+    }
+    changes = {}
+    for name, (matrix, shift, order) in operations.items():
+        image = atoms[order]
+        image.set_cell(atoms.cell.array @ matrix.T)
+        image.positions = atoms.positions[order] @ matrix.T + shift
+        after = evaluate(potential, image)
+        changes[name] = {
+            "energy_eV": float(abs(after["energy"] - before["energy"])),
+            "forces_eV_per_A": float(abs(after["forces"] - before["forces"][order] @ matrix.T).max()),
+        }
+    return changes
 
 
 def with_dispersion(potential: Potential, beyond: float = 0.0) -> Potential:

@@ -74,12 +74,6 @@ def suggestion(name: str, known: list[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"
 
 
-def model_name(run: "LatticeDynamics | Evaluation | Simulation") -> str:
-    """The name in data/models; for any other file with the beginning of its checksum."""
-    stem = Path(run.model).stem
-    return stem if stem == run.model else f"{stem}-{run.inputs['model'][:8]}"
-
-
 def complaint(error: dict[str, Any]) -> str:
     """One line for one of pydantic's errors: the value, why it is refused, what to give."""
     name, value = error["loc"][0], error["input"]
@@ -107,6 +101,7 @@ class Run(BaseModel):
     # What is not finite JSON cannot hold, and so no result.
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
     step: ClassVar[str]
+    shown: ClassVar[tuple[str, ...]] = ()  # parameters that the tag shows in a way of its own, or not at all
 
     @classmethod
     def of(cls, namespace: dict[str, Any]) -> Self:
@@ -132,7 +127,7 @@ class Run(BaseModel):
         try:
             run = cls(**{name: namespace[name] for name in known if name in namespace})
         except ValidationError as error:
-            raise ValueError("; ".join(dict.fromkeys(complaint(each) for each in error.errors()))) from None
+            raise ValueError("; ".join(dict.fromkeys(map(complaint, error.errors())))) from None
         _ = run.key  # of the files and the code as they are now, not at the end of the run
         return run
 
@@ -143,20 +138,21 @@ class Run(BaseModel):
 
     @property
     def full_tag(self) -> str:
-        """The same, however long and whatever is in it."""
+        """The same, however long and whatever is in it: its beginning, and each parameter changed besides."""
+        return self.beginning + "".join(
+            f"_{name}={getattr(self, name)}".replace(", ", "-").replace("[", "").replace("]", "")
+            for name, field in type(self).model_fields.items()
+            if name not in (*self.shown, "device", "trust_model") and getattr(self, name) != field.default
+        )
+
+    @property
+    def beginning(self) -> str:
+        """What the tag begins with: the parameters `shown`."""
         raise NotImplementedError
 
     def shared(self, model: type["Run"]) -> dict[str, Any]:
         """The parameters that `model` has too."""
         return {name: getattr(self, name) for name in model.model_fields if name in type(self).model_fields}
-
-    def other_than_default(self, *shown: str) -> str:
-        """'_name=value' for each changed parameter that the tag does not show already."""
-        return "".join(
-            f"_{name}={getattr(self, name)}".replace(", ", "-").replace("[", "").replace("]", "")
-            for name, field in type(self).model_fields.items()
-            if name not in (*shown, "device", "trust_model") and getattr(self, name) != field.default
-        )
 
     @property
     def folder(self) -> Path:
@@ -166,7 +162,12 @@ class Run(BaseModel):
     @cached_property
     def inputs(self) -> dict[str, str]:
         """SHA-256 of each file that the run reads."""
-        raise NotImplementedError
+        return {name: records.sha256(path) for name, path in self.files.items()}
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Each file that the run reads."""
+        return {}
 
     @property
     def needed(self) -> list["Run"]:
@@ -180,15 +181,15 @@ class Run(BaseModel):
         return records.key(self.step, given, self.inputs)
 
 
-class Data(Run):
-    """01_data."""
+def by_name(*files: Path) -> dict[str, Path]:
+    """Return the `files` as `Run.files` has them: files of ours, whose names tell them apart."""
+    return {path.name: path for path in files}
 
-    step: ClassVar[str] = "01_data"
+
+class WithData(Run):
+    """What every notebook that reads labelled frames has in common."""
+
     data: str = "wse2.xyz"
-
-    @property
-    def full_tag(self) -> str:
-        return self.data_name
 
     @property
     def data_name(self) -> str:
@@ -201,15 +202,27 @@ class Data(Run):
         """'_NAME' for other data than the default, for a tag that begins with something else."""
         return "" if self.data == type(self).model_fields["data"].default else f"_{self.data_name}"
 
-    @cached_property
-    def inputs(self) -> dict[str, str]:
-        return {"data": records.sha256(paths.data_file(self.data))}
+    @property
+    def files(self) -> dict[str, Path]:
+        return super().files | {"data": paths.data_file(self.data)}
 
 
-class Training(Data):
+class Data(WithData):
+    """01_data."""
+
+    step: ClassVar[str] = "01_data"
+    shown: ClassVar[tuple[str, ...]] = ("data",)
+
+    @property
+    def beginning(self) -> str:
+        return self.data_name
+
+
+class Training(WithData):
     """02_training."""
 
     step: ClassVar[str] = "02_training"
+    shown: ClassVar[tuple[str, ...]] = ("profile", "data", "wandb_mode", "flags", "foundation_model")
     profile: Literal["smoke", "small", "thesis-tuned", "thesis"] = "smoke"
     flags: Flags = {}
     foundation_model: str = ""
@@ -220,100 +233,100 @@ class Training(Data):
     wandb_mode: Literal["offline", "online", "disabled"] = "offline"
 
     @property
+    def beginning(self) -> str:
+        return self.profile + self.other_data
+
+    @property
     def full_tag(self) -> str:
-        shown = ("profile", "data", "wandb_mode", "flags", "foundation_model")
         start = f"_from={Path(self.foundation_model).stem}" if self.foundation_model else ""
         flags = "".join(f"_{name}={value}" for name, value in sorted(self.flags.items()))
-        return self.profile + self.other_data + self.other_than_default(*shown) + start + flags
+        return super().full_tag + start + flags
 
     @property
     def needed(self) -> list[Run]:
         return [Data(data=self.data)]
 
-    @cached_property
-    def inputs(self) -> dict[str, str]:
+    @property
+    def files(self) -> dict[str, Path]:
         shipped = [paths.MODELS / f"{name}.{suffix}" for name in paths.SHIPPED for suffix in ("json", "log")]
-        read = [path for path in (*shipped, paths.DATA / "training_choices.json") if path.is_file()]
-        known = super().inputs | {path.name: records.sha256(path) for path in read}
+        ours = [path for path in (*shipped, paths.DATA / "training_choices.json") if path.is_file()]
+        files = super().files | by_name(*ours)
         if self.foundation_model:
-            known["foundation_model"] = records.sha256(
-                paths.model_file(self.foundation_model, "foundation_model")
-            )
-        return known
+            files["foundation_model"] = paths.model_file(self.foundation_model, "foundation_model")
+        return files
 
 
-class LatticeDynamics(Data):
+class WithModel(Run):
+    """What every notebook that evaluates a model has in common."""
+
+    model: str = "wse2-small"
+    trust_model: bool = False
+    device: Literal["cpu", "cuda"] = "cpu"
+
+    @property
+    def model_name(self) -> str:
+        """The name in data/models; for any other file with the beginning of its checksum."""
+        stem = Path(self.model).stem
+        return stem if stem == self.model else f"{stem}-{self.inputs['model'][:8]}"
+
+    @property
+    def files(self) -> dict[str, Path]:
+        return super().files | {"model": paths.model_file(self.model)}
+
+
+class WithCommittee(WithModel):
+    """What every notebook that computes error bars has in common."""
+
+    committee: bool = True
+
+    @property
+    def files(self) -> dict[str, Path]:
+        committee = {"committee": paths.committee_file(self.model)} if self.committee else {}
+        return super().files | committee
+
+
+class ModelOnData(WithModel, WithData):
+    """What every notebook that sets a model beside labelled frames has in common."""
+
+    shown: ClassVar[tuple[str, ...]] = ("model", "data")
+
+    @property
+    def beginning(self) -> str:
+        return self.model_name + self.other_data
+
+
+class LatticeDynamics(ModelOnData):
     """00_lattice_dynamics."""
 
     step: ClassVar[str] = "00_lattice_dynamics"
-    model: str = "wse2-small"
-    trust_model: bool = False
-    device: Literal["cpu", "cuda"] = "cpu"
     chain: int = Field(default=8, ge=3, le=24)
     mesh: int = Field(default=200, ge=50, le=300)
 
-    @property
-    def full_tag(self) -> str:
-        return model_name(self) + self.other_data + self.other_than_default("model", "data")
 
-    @cached_property
-    def inputs(self) -> dict[str, str]:
-        return super().inputs | {"model": records.sha256(paths.model_file(self.model))}
-
-
-class WithCommittee(Run):
-    """What every notebook that computes error bars has in common."""
-
-    model: str = "wse2-small"
-    committee: bool = True
-
-    @cached_property
-    def inputs(self) -> dict[str, str]:
-        if not self.committee:
-            return super().inputs
-        return super().inputs | {"committee": records.sha256(paths.committee_file(self.model))}
-
-
-class Evaluation(WithCommittee, Data):
+class Evaluation(WithCommittee, ModelOnData):
     """03_evaluation."""
 
     step: ClassVar[str] = "03_evaluation"
-    trust_model: bool = False
-    device: Literal["cpu", "cuda"] = "cpu"
 
     @property
-    def full_tag(self) -> str:
-        return model_name(self) + self.other_data + self.other_than_default("model", "data")
-
-    @cached_property
-    def inputs(self) -> dict[str, str]:
-        known = [
-            *sorted(paths.REFERENCE.glob("*.*")),
-            paths.DATA / "literature.json",
-            paths.DATA / "foundation_models.json",
-        ]
-        model = {"model": records.sha256(paths.model_file(self.model))}
-        return super().inputs | model | {path.name: records.sha256(path) for path in known}
+    def files(self) -> dict[str, Path]:
+        literature = (paths.DATA / "literature.json", paths.DATA / "foundation_models.json")
+        return super().files | by_name(*sorted(paths.REFERENCE.glob("*.*")), *literature)
 
 
-class Simulation(Run):
+class Simulation(WithModel):
     """What every notebook that computes phonons with a model has in common."""
 
     formula: str = "WSe2"
     lattice_constant: float = Field(default=3.32, ge=2.0, le=6.0)
     thickness: float = Field(default=3.36, ge=1.0, le=6.0)
     strain: Strain = 0.0
-    model: str = "wse2-small"
-    trust_model: bool = False
-    device: Literal["cpu", "cuda"] = "cpu"
 
-    @property
-    def strain_name(self) -> str:
-        return f"strain{self.strain:.2f}" if self.strain == round(self.strain, 2) else f"strain{self.strain}"
-
-    @cached_property
-    def inputs(self) -> dict[str, str]:
-        return {"model": records.sha256(paths.model_file(self.model))}
+    def named(self, supercells: list[int], content: str) -> str:
+        """Return what a tag begins with: the cells, what is in them, their strain, and the model."""
+        cells = "-".join(f"{n}x{n}" for n in supercells)
+        strain = f"{self.strain:.2f}" if self.strain == round(self.strain, 2) else f"{self.strain}"
+        return f"{cells}_{content}_strain{strain}_{self.model_name}"
 
 
 class Sampled(Simulation):
@@ -339,32 +352,39 @@ class Pristine(WithCommittee, Sampled):
     """04_pristine."""
 
     step: ClassVar[str] = "04_pristine"
+    shown: ClassVar[tuple[str, ...]] = ("formula", "supercell", "strain", "model")
     supercell: Size = 6
     mesh: int = Field(default=120, ge=1, le=400)
 
     @property
-    def full_tag(self) -> str:
-        shown = ("formula", "supercell", "strain", "model")
-        name = f"{self.supercell}x{self.supercell}_{self.formula}_{self.strain_name}_{model_name(self)}"
-        return name + self.other_than_default(*shown)
+    def beginning(self) -> str:
+        return self.named([self.supercell], self.formula)
 
-    @cached_property
-    def inputs(self) -> dict[str, str]:
-        known = [paths.DATA / "literature.json", *sorted(paths.REFERENCE.glob("pristine_*.yaml.xz"))]
-        return super().inputs | {path.name: records.sha256(path) for path in known}
+    @property
+    def files(self) -> dict[str, Path]:
+        reference = sorted(paths.REFERENCE.glob("pristine_*.yaml.xz"))
+        return super().files | by_name(paths.DATA / "literature.json", *reference)
 
 
-class DefectiveCell(Sampled):
-    """What the notebooks on a cell with one defect have in common."""
+class WithDefect(Simulation):
+    """What the notebooks on cells with one defect have in common."""
 
-    supercell: Size = 6
+    shown: ClassVar[tuple[str, ...]] = ("supercell", "defect", "strain", "model")
     defect: str = "V_Se"
 
     @property
-    def full_tag(self) -> str:
-        shown = ("supercell", "defect", "strain", "model")
-        name = f"{self.supercell}x{self.supercell}_{self.defect}_{self.strain_name}_{model_name(self)}"
-        return name + self.other_than_default(*shown)
+    def beginning(self) -> str:
+        return self.named([self.supercell], self.defect)
+
+    def cell(self, n: int) -> "DefectiveCell":
+        """The n x n cell, with its relaxation and forces where 05 keeps them."""
+        return DefectiveCell(**self.shared(DefectiveCell) | {"supercell": n})
+
+
+class DefectiveCell(Sampled, WithDefect):
+    """What the notebooks on one cell with one defect have in common."""
+
+    supercell: Size = 6
 
     @property
     def shared_folder(self) -> Path:
@@ -382,17 +402,18 @@ class Defect(WithCommittee, DefectiveCell):
     rattle: float = Field(default=0.05, ge=0.0, le=0.2)
     seed: Seed = 1
 
-    @cached_property
-    def inputs(self) -> dict[str, str]:
-        known = [paths.REFERENCE / "monolayer.json", paths.REFERENCE / "vacancy_3x3.yaml.xz"]
-        inputs = super().inputs
+    @property
+    def files(self) -> dict[str, Path]:
+        files = super().files
+        checksum = records.sha256(files["model"])
         # The records of this very model say what it was trained on.
-        known += [
+        trained_on = [
             paths.MODELS / f"{name}.json"
             for name, record in records.registry().items()
-            if record["sha256"] == inputs["model"]
+            if record["sha256"] == checksum
         ]
-        return inputs | {path.name: records.sha256(path) for path in known}
+        reference = (paths.REFERENCE / "monolayer.json", paths.REFERENCE / "vacancy_3x3.yaml.xz")
+        return files | by_name(*reference, *trained_on)
 
 
 def increasing(values: list) -> list:
@@ -420,12 +441,12 @@ class RadialDos(WithCommittee, DefectiveCell):
         return [Defect(**self.shared(DefectiveCell))]
 
 
-class Comparison(Sampled):
+class Comparison(Sampled, WithDefect):
     """07_comparison."""
 
     step: ClassVar[str] = "07_comparison"
+    shown: ClassVar[tuple[str, ...]] = ("supercells", "defect", "strain", "model")
     supercells: Increasing[Annotated[Size, Field(ge=4)]] = [6, 12]  # 3 x 3 has no third shell for 06
-    defect: str = "V_Se"
     committee: bool = True
 
     @field_validator("supercells")
@@ -441,14 +462,8 @@ class Comparison(Sampled):
         return supercells
 
     @property
-    def full_tag(self) -> str:
-        cells = "-".join(f"{n}x{n}" for n in self.supercells)
-        shown = ("supercells", "defect", "strain", "model")
-        return f"{cells}_{self.defect}_{self.strain_name}_{model_name(self)}{self.other_than_default(*shown)}"
-
-    def cell(self, n: int) -> DefectiveCell:
-        """The n x n cell, with its relaxation and forces where 05 keeps them."""
-        return DefectiveCell(**self.shared(DefectiveCell), supercell=n)
+    def beginning(self) -> str:
+        return self.named(self.supercells, self.defect)
 
     @property
     def needed(self) -> list[Run]:
@@ -462,11 +477,17 @@ class Comparison(Sampled):
 
     @cached_property
     def inputs(self) -> dict[str, str]:
-        claims = {"claims": records.sha256(paths.DATA / "claims.json")}
-        return super().inputs | claims | {run.step: run.key for run in self.needed}
+        keys = {
+            run.step: run.key for run in self.needed
+        }  # before the rest, which is cached even if these fail
+        return super().inputs | keys
+
+    @property
+    def files(self) -> dict[str, Path]:
+        return super().files | {"claims": paths.DATA / "claims.json"}
 
 
-class Dilute(Simulation):
+class Dilute(WithDefect):
     """08_dilute_limit."""
 
     step: ClassVar[str] = "08_dilute_limit"
@@ -475,7 +496,6 @@ class Dilute(Simulation):
     radii: Annotated[Increasing[Annotated[float, Field(ge=5.0, le=60.0)]], Field(min_length=2)] = [10.0, 14.0]
     supercells: Annotated[Increasing[Annotated[Size, Field(ge=4)]], Field(min_length=1)] = [6, 12]
     sizes: Annotated[Increasing[Annotated[int, Field(ge=12, le=400)]], Field(min_length=1)] = [24, 100]
-    defect: str = "V_Se"
     moments: int = Field(default=1536, ge=128, le=65536)
     mesh: int = Field(default=96, ge=12, le=1000)
     broadening: Width = 0.05
@@ -484,24 +504,15 @@ class Dilute(Simulation):
     cells_per_vacancy: Increasing[Annotated[int, Field(le=10**9)]] = [36, 144, 576, 10000]
 
     @property
-    def full_tag(self) -> str:
-        shown = ("supercell", "defect", "strain", "model")
-        name = f"{self.supercell}x{self.supercell}_{self.defect}_{self.strain_name}_{model_name(self)}"
-        return name + self.other_than_default(*shown)
-
-    def cell(self, n: int) -> DefectiveCell:
-        """The n x n cell, with its relaxation and forces where 05 keeps them."""
-        return DefectiveCell(**self.shared(DefectiveCell) | {"supercell": n})
-
-    @cached_property
-    def inputs(self) -> dict[str, str]:
-        return super().inputs | {"claims": records.sha256(paths.DATA / "claims.json")}
+    def files(self) -> dict[str, Path]:
+        return super().files | {"claims": paths.DATA / "claims.json"}
 
 
-class ActiveLearning(Data):
+class ActiveLearning(ModelOnData):
     """09_active_learning."""
 
     step: ClassVar[str] = "09_active_learning"
+    shown: ClassVar[tuple[str, ...]] = ("model", "data", "proposals")
     labels: Literal["held_back", "gpaw"] = "held_back"
     proposals: str = "in_progress/extended.xyz"
     start: int = Field(default=4, ge=1, le=10**6)
@@ -510,9 +521,6 @@ class ActiveLearning(Data):
     committee: int = Field(default=8, ge=2, le=100)
     splits: int = Field(default=24, ge=3, le=1000)
     draws: int = Field(default=4, ge=1, le=100)
-    model: str = "wse2-small"
-    trust_model: bool = False
-    device: Literal["cpu", "cuda"] = "cpu"
 
     @field_validator("proposals")
     @classmethod
@@ -523,22 +531,20 @@ class ActiveLearning(Data):
 
     @property
     def full_tag(self) -> str:
-        name = model_name(self) + self.other_data + self.other_than_default("model", "data", "proposals")
-        return name + (f"_{self.inputs['proposals'][:8]}" if self.labels == "gpaw" else "")
+        return super().full_tag + (f"_{self.inputs['proposals'][:8]}" if self.labels == "gpaw" else "")
 
-    @cached_property
-    def inputs(self) -> dict[str, str]:
-        known = super().inputs | {"model": records.sha256(paths.model_file(self.model))}
-        if self.labels == "gpaw":
-            known["proposals"] = records.sha256(paths.data_file(self.proposals, "proposals"))
-        return known
+    @property
+    def files(self) -> dict[str, Path]:
+        if self.labels != "gpaw":
+            return super().files
+        return super().files | {"proposals": paths.data_file(self.proposals, "proposals")}
 
 
 def default_runs() -> dict[str, Run]:
     """Every notebook's run with its defaults, by step, in their order."""
-    waiting, found = [Run], {}
+    waiting, runs = [Run], {}
     for model in waiting:
         waiting += model.__subclasses__()
         if hasattr(model, "step"):
-            found[model.step] = model()
-    return dict(sorted(found.items()))
+            runs[model.step] = model()
+    return dict(sorted(runs.items()))

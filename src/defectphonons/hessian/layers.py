@@ -52,10 +52,27 @@ class Derivatives:
 
 
 @dataclass(frozen=True)
+class Incoming:
+    """Edges to some atoms, and the positions that what is sent along them depends on."""
+
+    nodes: list[list[Node]]  # [atom] what it depends on after the layer, itself first
+    edges: torch.Tensor  # (n_edges,) places among those of the cell
+    receiver: torch.Tensor  # (n_edges,) which of the atoms
+    neighbour: torch.Tensor  # (n_edges,) place of the sender among the receiver's nodes
+    counts: torch.Tensor  # (n_edges,) coordinates of the nodes that the sender depends on
+    columns: torch.Tensor  # (sum of counts,) their places among those of the receiver's nodes
+    sent: torch.Tensor | None  # (sum of counts, n_sent) what is sent by them; None before the first layer
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of atoms, and of nodes of the one with the most."""
+        return len(self.nodes), max(len(nodes) for nodes in self.nodes)
+
+
+@dataclass(frozen=True)
 class Arrivals:
     """Derivatives of the messages along some edges."""
 
-    sent: torch.Tensor  # (n_edges, n_sent) what the neighbours send
     by_vector: torch.Tensor  # (n_edges, 3, n_paths) of each message
     mixed: torch.Tensor  # (n_edges, 3, n_sent) of pull . message, by vector and by what is sent
     curvature: torch.Tensor  # (n_edges, 3, 3) of pull . message, by the vector twice
@@ -92,7 +109,10 @@ class Layers:
         self.network, self.head = network, head
         scaled = isinstance(network, ScaleShiftMACE)
         self.scale, shift = (
-            (torch.atleast_1d(each)[head] for each in (network.scale_shift.scale, network.scale_shift.shift))
+            (
+                torch.atleast_1d(value)[head]
+                for value in (network.scale_shift.scale, network.scale_shift.shift)
+            )
             if scaled
             else (1.0, 0.0)
         )
@@ -131,8 +151,8 @@ class Layers:
         self.pulls = pulls  # [layer] (N, n_features) dE/dh
         self.forces = -gradient.cpu().numpy()  # (N, 3) eV/A
         self.vectors = vectors.detach()  # (n_edges, 3) A
-        self.features = [each.detach() for each in features]  # before the first layer, after each
-        self.arrived = [each.detach() for each in received]  # [layer] (N, n_channels, n_components)
+        self.features = [values.detach() for values in features]  # before the first layer, after each
+        self.arrived = [values.detach() for values in received]  # [layer] (N, n_channels, n_components)
         # By layer and atom: nodes, and derivatives of the features (3 len(nodes), n_features).
         self.known: dict[tuple[int, int], tuple[list[Node], torch.Tensor]] = {}
 
@@ -215,130 +235,172 @@ class Layers:
 
     def terms(self, atoms: Sequence[int]) -> list[Term]:
         """For each of `atoms` all terms that come with it, added up. In one pass: memory grows with their number."""
-        found = self.differentiated(len(self.network.interactions) - 1, list(atoms), with_terms=True)
-        made = []
-        for nodes, hessian in zip(found.nodes, found.hessian, strict=True):
-            size, each = len(nodes), np.array(nodes)
+        derivatives = self.differentiated(len(self.network.interactions) - 1, list(atoms), with_terms=True)
+        terms = []
+        for nodes, hessian in zip(derivatives.nodes, derivatives.hessian, strict=True):
+            size, places = len(nodes), np.array(nodes)
             blocks = hessian.unflatten(0, (-1, 3)).unflatten(2, (-1, 3)).transpose(1, 2)[:size, :size]
-            made.append(Term(each[:, 0], each[:, 1:], blocks.cpu().double().numpy()))
-        return made
+            terms.append(Term(places[:, 0], places[:, 1:], blocks.cpu().double().numpy()))
+        return terms
 
     def remembered(self, layer: int, atoms: list[int]) -> list[tuple[list[Node], torch.Tensor]]:
         """Nodes, and derivatives of the features after the layer, of each atom: computed once."""
         unknown = [atom for atom in dict.fromkeys(atoms) if (layer, atom) not in self.known]
         if unknown:
-            found = self.differentiated(layer, unknown, with_terms=False)
-            for atom, nodes, first in zip(unknown, found.nodes, found.first, strict=True):
+            derivatives = self.differentiated(layer, unknown, with_terms=False)
+            for atom, nodes, first in zip(unknown, derivatives.nodes, derivatives.first, strict=True):
                 self.known[layer, atom] = nodes, first[: 3 * len(nodes)].clone()
         return [self.known[layer, atom] for atom in atoms]
 
     def differentiated(self, layer: int, atoms: list[int], *, with_terms: bool) -> Derivatives:
         """Derivatives of the atoms' features after the layer, and their terms up to there."""
-        device = self.like["device"]
         before = self.differentiated(layer - 1, atoms, with_terms=with_terms) if layer else None
-        index = [
-            {node: i for i, node in enumerate(nodes)}
-            for nodes in (before.nodes if before else [[(atom, 0, 0, 0)] for atom in atoms])
-        ]
-        # Of each edge: which of the atoms receives; the place of each node that its sender depends on.
-        own = np.concatenate([np.arange(*self.first_edge[atom : atom + 2]) for atom in atoms])
-        receiver = np.repeat(np.arange(len(atoms)), np.diff(self.first_edge)[atoms])
-        senders = self.senders[own].tolist()
-        outer = self.remembered(layer - 1, senders) if layer else None
-        places = []
-        for edge, (i, shift) in enumerate(zip(receiver, self.shifts[own].tolist(), strict=True)):
-            nodes = outer[edge][0] if layer else [(senders[edge], 0, 0, 0)]
-            moved = ((a, x + shift[0], y + shift[1], z + shift[2]) for a, x, y, z in nodes)
-            places.append([index[i].setdefault(node, len(index[i])) for node in moved])
-        size = max(len(each) for each in index)
-        receiver = torch.from_numpy(receiver).to(device)
-        neighbour = torch.tensor([each[0] for each in places], device=device)
-
-        edges = torch.from_numpy(own).to(device)
-        arrivals = self.arrivals(layer, torch.tensor(atoms, device=device), edges, receiver)
-        n_paths = arrivals.by_vector.shape[2]
-        direct = torch.zeros(len(atoms) * size, 3, n_paths, **self.like)
-        direct.index_add_(0, receiver * size, arrivals.by_vector)
-        direct.index_add_(0, receiver * size + neighbour, -arrivals.by_vector)
-        summed = direct.view(-1, n_paths)
-        if layer:
-            # The neighbours' features move too; each derivative is sent on like the features themselves.
-            interaction = self.network.interactions[layer]
-            sent = interaction.linear_up(torch.cat([first for _, first in outer]))
-            counts = torch.tensor([3 * len(each) for each in places], device=device)
-            columns = torch.tensor([3 * i + axis for each in places for i in each for axis in range(3)])
-            columns = columns.to(device)
-            harmonics, weights, _ = self.edge_functions(layer, self.vectors[edges], self.edges[:, edges])
-            repeated = [each.repeat_interleave(counts, dim=0) for each in (harmonics, weights)]
-            rows = receiver.repeat_interleave(counts) * 3 * size + columns
-            by_features = interaction.conv_tp(sent, *repeated)  # on which the density does not depend
-            summed[:, : by_features.shape[1]].index_add_(0, rows, by_features)
-        attributes = self.attributes[atoms].repeat_interleave(3 * size, dim=0)
-        messages, _ = self.parted(layer, summed)
-        _, divisor = self.parted(layer, self.summed[layer][atoms])
-        by_density = isinstance(self.network.interactions[layer], BY_DENSITY)
-        if by_density:
-            divisor = divisor.repeat_interleave(3 * size, dim=0)
-            relative = (summed[:, -1:] / divisor).view(len(atoms), -1, 1)
-        received = self.spread(layer, messages, divisor, attributes).unflatten(0, (len(atoms), -1))
-        if by_density:
-            received = received - relative[..., None] * self.arrived[layer][atoms][:, None]
+        incoming = self.incoming(layer, before.nodes if before else [[(atom, 0, 0, 0)] for atom in atoms])
+        arrivals = self.arrivals(layer, torch.tensor(atoms, device=self.like["device"]), incoming)
+        summed = self.summed_by_positions(layer, incoming, arrivals)
+        received, relative = self.received_by_positions(layer, atoms, summed)
         slopes, curvatures = self.contracted(layer, atoms, with_curvatures=with_terms)
-        by_irrep = [torch.einsum("adkm,amkc->adkc", received, each).flatten(2) for each in slopes]
-        first = self.network.products[layer].linear(torch.cat(by_irrep, dim=2))
-        if before:
-            kept = torch.zeros(*first.shape[:2], before.first.shape[2], **self.like)
-            kept[:, : before.first.shape[1]] = before.first
-            skipped = self.skipped(layer, kept.flatten(0, 1), attributes)
-            first = first + (skipped.view_as(first) if torch.is_tensor(skipped) else skipped)
-        nodes = [list(each) for each in index]
+        first = self.updated_by_positions(layer, atoms, received, slopes, before)
         if not with_terms:
-            return Derivatives(nodes, first, None)
+            return Derivatives(incoming.nodes, first, None)
 
         pulled = torch.einsum("adkm,amkn->adkn", received, curvatures)
         hessian = received.flatten(2) @ pulled.flatten(2).mT + first @ self.bent(layer, atoms, first).mT
-        if by_density:  # of a quotient
+        if relative is not None:  # the second derivatives of a quotient
             pull = self.pull_on_received(layer, atoms).flatten(1)[:, :, None]
             quotient = received.flatten(2) @ pull @ relative.mT
             hessian -= quotient + quotient.mT
         if before:
             inner = before.first.shape[1]
             hessian[:, :inner, :inner] += before.hessian
-        blocks = hessian.view(len(atoms), size, 3, size, 3).transpose(2, 3)
+        self.add_curvature_of_messages(hessian, incoming, arrivals)
+        return Derivatives(incoming.nodes, first, hessian)
+
+    def incoming(self, layer: int, nodes: list[list[Node]]) -> Incoming:
+        """Return the edges to atoms that depended on `nodes` before the layer, and what comes along them."""
+        device, atoms = self.like["device"], [own[0][0] for own in nodes]
+        index = [{node: i for i, node in enumerate(own)} for own in nodes]
+        edges = np.concatenate([np.arange(*self.first_edge[atom : atom + 2]) for atom in atoms])
+        receiver = np.repeat(np.arange(len(atoms)), np.diff(self.first_edge)[atoms])
+        senders = self.senders[edges].tolist()
+        outer = self.remembered(layer - 1, senders) if layer else [([(a, 0, 0, 0)], None) for a in senders]
+        places = []
+        for (others, _), i, shift in zip(outer, receiver, self.shifts[edges].tolist(), strict=True):
+            moved = ((a, x + shift[0], y + shift[1], z + shift[2]) for a, x, y, z in others)
+            places.append([index[i].setdefault(node, len(index[i])) for node in moved])
+        coordinates = [3 * place + axis for some in places for place in some for axis in range(3)]
+        sent = None
+        if layer:  # each derivative is sent on like the features themselves
+            sent = self.network.interactions[layer].linear_up(torch.cat([first for _, first in outer]))
+        return Incoming(
+            nodes=[list(own) for own in index],
+            edges=torch.from_numpy(edges).to(device),
+            receiver=torch.from_numpy(receiver).to(device),
+            neighbour=torch.tensor([some[0] for some in places], device=device),
+            counts=torch.tensor([3 * len(some) for some in places], device=device),
+            columns=torch.tensor(coordinates, device=device),
+            sent=sent,
+        )
+
+    def summed_by_positions(self, layer: int, incoming: Incoming, arrivals: Arrivals) -> torch.Tensor:
+        """(n * 3 n_nodes, n_paths) derivatives of the sums of the messages, and of their density."""
+        n_atoms, size = incoming.shape
+        receiver = incoming.receiver
+        n_paths = arrivals.by_vector.shape[2]
+        direct = torch.zeros(n_atoms * size, 3, n_paths, **self.like)
+        # The vector is the atom's position less its neighbour's.
+        direct.index_add_(0, receiver * size, arrivals.by_vector)
+        direct.index_add_(0, receiver * size + incoming.neighbour, -arrivals.by_vector)
+        summed = direct.view(-1, n_paths)
+        if incoming.sent is not None:  # the neighbours' features move too
+            edges, counts = incoming.edges, incoming.counts
+            harmonics, weights, _ = self.edge_functions(layer, self.vectors[edges], self.edges[:, edges])
+            repeated = [values.repeat_interleave(counts, dim=0) for values in (harmonics, weights)]
+            rows = receiver.repeat_interleave(counts) * 3 * size + incoming.columns
+            by_features = self.network.interactions[layer].conv_tp(incoming.sent, *repeated)
+            # The density does not depend on them.
+            summed[:, : by_features.shape[1]].index_add_(0, rows, by_features)
+        return summed
+
+    def received_by_positions(
+        self, layer: int, atoms: list[int], summed: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """(n, 3 n_nodes, n_channels, n_components) derivatives of what arrives, of those of the sums.
+
+        And (n, 3 n_nodes, 1) those of the logarithm of the density that divides it; None where there is none.
+        """
+        n_rows = len(summed) // len(atoms)
+        attributes = self.attributes[atoms].repeat_interleave(n_rows, dim=0)
+        messages, _ = self.parted(layer, summed)
+        _, divisor = self.parted(layer, self.summed[layer][atoms])
+        relative = None
+        if isinstance(self.network.interactions[layer], BY_DENSITY):
+            divisor = divisor.repeat_interleave(n_rows, dim=0)
+            relative = (summed[:, -1:] / divisor).view(len(atoms), -1, 1)
+        received = self.spread(layer, messages, divisor, attributes).unflatten(0, (len(atoms), -1))
+        if relative is not None:
+            received = received - relative[..., None] * self.arrived[layer][atoms][:, None]
+        return received, relative
+
+    def updated_by_positions(
+        self,
+        layer: int,
+        atoms: list[int],
+        received: torch.Tensor,
+        slopes: list[torch.Tensor],
+        before: Derivatives | None,
+    ) -> torch.Tensor:
+        """(n, 3 n_nodes, n_features) derivatives of the features, of those of what arrives and of the features `before`."""
+        by_irrep = [torch.einsum("adkm,amkc->adkc", received, slope).flatten(2) for slope in slopes]
+        first = self.network.products[layer].linear(torch.cat(by_irrep, dim=2))
+        if before is None:
+            return first
+        own = torch.zeros(*first.shape[:2], before.first.shape[2], **self.like)
+        own[:, : before.first.shape[1]] = before.first
+        attributes = self.attributes[atoms].repeat_interleave(first.shape[1], dim=0)
+        skipped = self.skipped(layer, own.flatten(0, 1), attributes)
+        return first + (skipped.view_as(first) if torch.is_tensor(skipped) else skipped)
+
+    def add_curvature_of_messages(
+        self, hessian: torch.Tensor, incoming: Incoming, arrivals: Arrivals
+    ) -> None:
+        """Add to `hessian` (n, 3 n_nodes, 3 n_nodes) the second derivatives of the messages."""
+        n_atoms, size = incoming.shape
+        receiver, neighbour = incoming.receiver, incoming.neighbour
+        blocks = hessian.view(n_atoms, size, 3, size, 3).transpose(2, 3)
         centre = torch.zeros_like(neighbour)
         for one, other, sign in (
             (centre, centre, 1), (centre, neighbour, -1), (neighbour, centre, -1), (neighbour, neighbour, 1),
         ):  # fmt: skip
-            # The vector is the atom's position less its neighbour's.
             blocks.index_put_((receiver, one, other), sign * arrivals.curvature, accumulate=True)
-        if layer:
-            crossed = (arrivals.mixed.repeat_interleave(counts, dim=0) @ sent[:, :, None])[:, :, 0]
-            mixed = torch.zeros(len(atoms), size, 3 * size, 3, **self.like)
-            atom, end = (each.repeat_interleave(counts) for each in (receiver, neighbour))
-            mixed.index_put_((atom, torch.zeros_like(end), columns), crossed, accumulate=True)
-            mixed.index_put_((atom, end, columns), -crossed, accumulate=True)
-            mixed = mixed.transpose(2, 3).reshape(hessian.shape)
-            hessian += mixed + mixed.mT
-        return Derivatives(nodes, first, hessian)
+        if incoming.sent is None:
+            return
+        counts, columns = incoming.counts, incoming.columns
+        crossed = (arrivals.mixed.repeat_interleave(counts, dim=0) @ incoming.sent[:, :, None])[:, :, 0]
+        mixed = torch.zeros(n_atoms, size, 3 * size, 3, **self.like)
+        atom, end = (numbers.repeat_interleave(counts) for numbers in (receiver, neighbour))
+        mixed.index_put_((atom, torch.zeros_like(end), columns), crossed, accumulate=True)
+        mixed.index_put_((atom, end, columns), -crossed, accumulate=True)
+        mixed = mixed.transpose(2, 3).reshape(hessian.shape)
+        hessian += mixed + mixed.mT
 
-    def arrivals(
-        self, layer: int, atoms: torch.Tensor, edges: torch.Tensor, receiver: torch.Tensor
-    ) -> Arrivals:
-        """Derivatives of the messages along `edges` to `atoms[receiver]`, from three passes back through a pass back."""
-        pull = self.pull_on_messages(layer, atoms)[receiver]
-        sent = self.network.interactions[layer].linear_up(self.features[layer][self.edges[0, edges]])
-        vectors = self.vectors[edges]
-        for each in (leaves := (pull, sent, vectors)):
-            each.requires_grad_(True)
-        messages = self.messages(layer, sent, vectors, self.edges[:, edges])
+    def arrivals(self, layer: int, atoms: torch.Tensor, incoming: Incoming) -> Arrivals:
+        """Derivatives of the messages along the edges to `atoms`, from three passes back through a pass back."""
+        ends = self.edges[:, incoming.edges]
+        pull = self.pull_on_messages(layer, atoms)[incoming.receiver]
+        sent = self.network.interactions[layer].linear_up(self.features[layer][ends[0]])
+        vectors = self.vectors[incoming.edges]
+        for leaf in (leaves := (pull, sent, vectors)):
+            leaf.requires_grad_(True)
+        messages = self.messages(layer, sent, vectors, ends)
         energy = (messages * pull).sum()
         if layer == 0:
-            energy = energy + self.repulsion(vectors, self.edges[:, edges])
+            energy = energy + self.repulsion(vectors, ends)
         (along,) = torch.autograd.grad(energy, vectors, create_graph=True)
         # Edges do not know of each other: one pass for all of them.
-        passes = [torch.autograd.grad(each.sum(), leaves, retain_graph=True) for each in along.unbind(1)]
-        by_vector, mixed, curvature = (torch.stack(each, dim=1) for each in zip(*passes, strict=True))
-        return Arrivals(sent.detach(), by_vector, mixed, curvature)
+        passes = [torch.autograd.grad(axis.sum(), leaves, retain_graph=True) for axis in along.unbind(1)]
+        by_vector, mixed, curvature = (torch.stack(some, dim=1) for some in zip(*passes, strict=True))
+        return Arrivals(by_vector, mixed, curvature)
 
     def pull_on_received(self, layer: int, atoms: Sequence[int] | torch.Tensor) -> torch.Tensor:
         """(len(atoms), n_channels, n_components) derivatives of the energy by what arrived at `atoms`."""

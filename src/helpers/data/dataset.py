@@ -225,15 +225,10 @@ def describe(frames: list[Atoms]) -> list[dict[str, Any]]:
     return rows
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Rows of `describe` as text, a column for each key, ranges to three digits."""
-    lines = [list(rows[0])]
-    for row in rows:
-        texts = {key: "-" for key, value in row.items() if value is None}
-        texts |= {key: f"{value:.3g}" for key, value in row.items() if isinstance(value, float)}
-        texts |= {key: f"{v[0]:.3g} to {v[1]:.3g}" for key, v in row.items() if isinstance(v, list)}
-        lines.append([str(texts.get(key, value)) for key, value in row.items()])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
-    )
+def as_text(value: Any) -> str:
+    """Return a value of `describe` as text: numbers and ranges to three digits, '-' for what is unknown."""
+    if isinstance(value, list):
+        return f"{value[0]:.3g} to {value[1]:.3g}"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return "-" if value is None else str(value)

@@ -46,6 +46,37 @@ def split(frames: list[Atoms], fold: int = 0) -> dict[str, list[Atoms]]:
     return parts
 
 
+def groups_of(parts: dict[str, list[Atoms]]) -> dict[str, set[str]]:
+    """Return the names of the groups on each side of a split. Raises ValueError if one is on two sides."""
+    groups = {side: {dataset.group(atoms) for atoms in part} for side, part in parts.items()}
+    if sum(map(len, groups.values())) > len(set().union(*groups.values())):
+        raise ValueError(
+            "a group is on two sides of the split, so that errors on the test would be too small: split the frames anew"
+        )
+    return groups
+
+
+def counts(parts: dict[str, list[Atoms]]) -> dict[str, dict[str, int]]:
+    """Return the numbers of frames, atoms and groups on each side of a split."""
+    return {
+        side: {"frames": len(parts[side]), "atoms": sum(map(len, parts[side])), "groups": len(groups)}
+        for side, groups in groups_of(parts).items()
+    }
+
+
+def with_sister(frames: list[Atoms], n_held: int, seed: int) -> int:
+    """Return how many of `n_held` frames that are drawn at random have a frame of their group among the others.
+
+    They are drawn as mace_run_train draws its validation frames.
+    """
+    names = [dataset.group(atoms) for atoms in frames]
+    order = list(range(len(frames)))
+    np.random.default_rng(seed).shuffle(order)
+    n_kept = len(frames) - n_held
+    kept = {names[i] for i in order[:n_kept]}
+    return sum(names[i] in kept for i in order[n_kept:])
+
+
 def held_back(frames: list[Atoms], share: float, rng: np.random.Generator) -> tuple[list[int], list[int]]:
     """Numbers of the frames to choose from, and of those to test on: a random `share` of the groups.
 
