@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from helpers.figures.style import BLUE, COLOURS, LINES, MARKERS, SKY, VERMILION, new
+from helpers.models.learning_curves import mean_and_error
 
 
 def active_learning(
@@ -14,16 +15,16 @@ def active_learning(
 ) -> Figure:
     """Three panels: force RMSE against labelled frames, and against the atoms in them, by rule; and what was chosen.
 
-    `errors`: rule -> (splits, n) in meV/A, drawn as mean and its standard error; `labels` (n,); `atoms`: rule -> (n,);
+    `errors`: rule -> (splits, n) in meV/A, drawn as mean and standard error of `mean_and_error`; `labels` (n,); `atoms`: rule -> (n,);
     `kinds`: rule -> kind of cell -> share of the frames chosen.
     """
     figure, (left, middle, right) = new(7.4, 3.1, ncols=3, width_ratios=(1.2, 1.2, 1))
     for number, (rule, values) in enumerate(errors.items()):
         look = {"color": COLOURS[number], "marker": MARKERS[number], "linestyle": LINES[number],
                 "markersize": 4, "markerfacecolor": "none", "capsize": 2}  # fmt: skip
-        spread = values.std(axis=0, ddof=1) / np.sqrt(len(values))
-        left.errorbar(labels, values.mean(axis=0), spread, label=rule, **look)
-        middle.errorbar(atoms[rule], values.mean(axis=0), spread, **look)
+        mean, error = mean_and_error(values)
+        left.errorbar(labels, mean, error, label=rule, **look)
+        middle.errorbar(atoms[rule], mean, error, **look)
         places = np.arange(len(kinds[rule])) + 0.36 * (number - 0.5)
         hatch = ("", "///")[number % 2]
         right.barh(

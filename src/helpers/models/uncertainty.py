@@ -18,7 +18,7 @@ from defectphonons.localisation import Mode
 from defectphonons.potentials import Potential
 from defectphonons.spectra import PER_CM, GammaModes, Groups
 from helpers import defects
-from helpers.models import committee
+from helpers.models import committee, evaluation
 
 
 def of_sheet(
@@ -47,7 +47,7 @@ def of_sheet(
     sampled = [spectra.on_mesh(phonon, run.mesh // 3 or 1, elements) for phonon in phonons]
     gaps = [spectra.gap(each, 3) for each in sampled]
     shares = [spectra.dominance(each, heavy, sum(gap) / 2) for each, gap in zip(sampled, gaps, strict=True)]
-    at_gamma = [optical(spectra.gamma_modes(phonon)) for phonon in phonons]
+    at_gamma = [evaluation.optical_by_irrep(phonon) for phonon in phonons]
     scatter = bands.std(axis=0, ddof=1) * PER_CM
     return bands, {
         "models": len(cells),
@@ -60,16 +60,6 @@ def of_sheet(
             name: {side: deviation(each[name][side] for each in shares) for side in ("below", "above")}
             for name in shares[0]
         },
-    }
-
-
-def optical(gamma: GammaModes) -> dict[str, float]:
-    """Return the frequency in cm-1 of each optical set of modes at Gamma, by its irrep."""
-    frequencies = [gamma.frequencies[members].mean() for members in gamma.sets]
-    return {
-        irrep: float(frequency * PER_CM)
-        for irrep, frequency in zip(gamma.irreps, frequencies, strict=True)
-        if frequency > 0.5
     }
 
 
