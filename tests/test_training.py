@@ -412,7 +412,7 @@ def test_the_shipped_model_is_what_its_record_says(frames):
 def test_the_rule_of_the_e0s_names_the_elements_with_isolated_atoms(few):
     lone = Atoms("Se", cell=[12] * 3, pbc=True)
     lone.calc = SinglePointCalculator(lone, energy=-0.2, free_energy=-0.2, forces=np.zeros((1, 3)))
-    parts = dataset.split(few)
+    parts = splitting.split(few)
     run = parameters.Training()
     assert training.describe(run, parts)["E0s"]["rule"] == training.E0S_RULE
     parts["train"] = [*parts["train"], lone]

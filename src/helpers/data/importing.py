@@ -113,7 +113,7 @@ def source(path: Path, keys: dict[str, str]) -> Frames:
 def group(frames: list[Atoms], path: Path, blocks: int) -> None:
     """Give frames without `seed` the name of their file, and of a block of consecutive frames of their kind.
 
-    One file is taken for one trajectory, so that `dataset.split` keeps it on one side. The name
+    One file is taken for one trajectory, so that `splitting.split` keeps it on one side. The name
     ends in a part of the file's SHA-256, for many files are called OUTCAR.
     """
     kinds = defaultdict(list)

@@ -338,7 +338,7 @@ def foundation(training: parameters.Training, parts: dict[str, list[Atoms]]) -> 
 
 
 def run(training: parameters.Training, parts: dict[str, list[Atoms]]) -> Path:
-    """Train on `parts` (`dataset.split` of `training.fold`) as the profile says, or go on where it was stopped; the finished model's file.
+    """Train on `parts` (`splitting.split` of `training.fold`) as the profile says, or go on where it was stopped; the finished model's file.
 
     A finished run of the same flags and data is returned at once; one of others is set aside
     as TAG.HASH, and comes back when it is asked for. A bar over the epochs shows the validation force RMSE.
