@@ -136,7 +136,12 @@ def test_of_a_notebook_the_words_do_not_count_and_what_it_shows_not_for_its_resu
     keys, shown, pictures = state()
     assert (keys, pictures) == (before[0], before[2])
     assert changed(before[1], shown) == {"06_radial_dos"}
-    edit_cell(sources, "06_radial_dos", "name) / len(atoms)", "name) / len(atoms) * 2")
+    edit_cell(
+        sources,
+        "06_radial_dos",
+        "by_atom(reference, grid, run.smearing)",
+        "by_atom(reference, grid, 2 * run.smearing)",
+    )
     assert changed(before[0], state()[0]) == {"06_radial_dos"}
 
 

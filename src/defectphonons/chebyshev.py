@@ -329,8 +329,10 @@ def continued(
     """As following.continued, for patterns `on_sites` at Gamma of a cell; `groups` are of sites (indices)."""
     number = np.repeat(np.arange(len(vectors)), [len(each) for each in vectors])
     starts = cell.spread(np.concatenate(vectors))
-    frequencies, weights = states(cell.moments(starts, count), cell.range)
-    shares = [weights[number == each].sum(axis=0) for each in range(len(vectors))]
+    # With mean masses the rows of a degenerate set have equal densities of states: one is enough.
+    rows = np.arange(len(number)) if cell.by_mass is not None else np.unique(number, return_index=True)[1]
+    frequencies, weights = states(cell.moments(starts[rows], count), cell.range)
+    shares = [weights[number[rows] == each].sum(axis=0) for each in range(len(vectors))]
     shares = [share / share.sum() * (each**2).sum() for share, each in zip(shares, vectors, strict=True)]
     half = localisation.WINDOW
     middles = [following.quantile(frequencies, share, 0.5) for share in shares]

@@ -11,7 +11,7 @@ from scipy.optimize import curve_fit
 
 from defectphonons import force_constants, invariance, spectra
 from defectphonons.potentials import Potential, evaluate
-from defectphonons.spectra import GammaModes, Spectrum
+from defectphonons.spectra import GammaModes, Groups, Spectrum
 from defectphonons.structures import Defect
 
 WINDOW = 0.05  # THz, to either side: what counts as one frequency
@@ -168,20 +168,42 @@ def redistributed(density: np.ndarray, other: np.ndarray, grid: np.ndarray) -> f
     return float(np.trapezoid(abs(both[0] - both[1]), grid) / 2)
 
 
+def densities_per_atom(
+    sheet: DefectiveSheet,
+    sampled: Spectrum,
+    by_site: np.ndarray,
+    groups: Groups,
+    grid: np.ndarray,
+    smearing: float,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return the density of states per atom (n_grid,) of each group: with the defect, and pristine on the same sites.
+
+    `sampled` has the shares of the `groups`; `by_site` (n_primitive, n_grid) is the pristine DOS of each site, per atom.
+    """
+    return {
+        name: (
+            spectra.density_of_states(sampled, grid, smearing, name) / len(atoms),
+            by_site[sheet.sites(atoms)].mean(axis=0),
+        )
+        for name, atoms in groups.items()
+    }
+
+
 def redistributed_by_ring(
     sheet: DefectiveSheet, sampled: Spectrum, by_site: np.ndarray, grid: np.ndarray, smearing: float
 ) -> dict[str, np.ndarray]:
     """Return for each species (2, n_rings): distance from the empty site in A, and what is `redistributed` there.
 
-    `sampled` has the shares of each ring, named by its number; `by_site` (n_primitive, n_grid) the
-    pristine DOS of each site, per atom.
+    `sampled` has the shares of each ring, named by its number; `by_site` as for `densities_per_atom`.
     """
+    circles = rings(sheet.vacancy)
+    groups = {str(i): atoms for i, (_, atoms) in enumerate(circles)}
+    pairs = densities_per_atom(sheet, sampled, by_site, groups, grid, smearing).values()
     found: dict[str, list[tuple[float, float]]] = {}
-    for i, (distance, atoms) in enumerate(rings(sheet.vacancy)):
-        density = spectra.density_of_states(sampled, grid, smearing, str(i)) / len(atoms)
-        share = redistributed(density, by_site[sheet.sites(atoms)].mean(axis=0), grid)
-        found.setdefault(sheet.relaxed.symbols[atoms[0]], []).append((distance, share))
-    return {species: np.array(pairs).T for species, pairs in found.items()}
+    for (distance, atoms), pair in zip(circles, pairs, strict=True):
+        species = sheet.relaxed.symbols[atoms[0]]
+        found.setdefault(species, []).append((distance, redistributed(*pair, grid)))
+    return {species: np.array(points).T for species, points in found.items()}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import numpy as np
 from ase import Atoms
-from phonopy import Phonopy
 from scipy.stats import spearmanr, t
 
 from defectphonons.potentials import Potential
@@ -30,8 +29,8 @@ def against_dft(
         panels[f"forces of {name}"] = "meV/Å", *compared(1000 * truth, 1000 * np.array(values))
     dft = evaluation.reference("vacancy_3x3")
     cells = [evaluation.as_dft("vacancy_3x3", model)[1] for model in models]
-    values = np.array([changes(phonon) for phonon in cells])
-    panels["changes of forces"] = "meV/Å", *compared(1000 * changes(dft), 1000 * values)
+    values = np.array([evaluation.changes_of_forces(phonon) for phonon in cells])
+    panels["changes of forces"] = "meV/Å", *compared(1000 * evaluation.changes_of_forces(dft), 1000 * values)
     evaluation.symmetrised(dft, *cells)
     sets = [evaluation.optical_sets(dft, phonon) for phonon in cells]
     truth = np.array([pair.frequency_THz for pair in sets[0]]) * PER_CM
@@ -47,11 +46,6 @@ def compared(truth: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 def all_forces(frames: list[Atoms]) -> np.ndarray:
     return np.concatenate([atoms.get_forces().ravel() for atoms in frames])
-
-
-def changes(phonon: Phonopy) -> np.ndarray:
-    """Return half the difference between the forces after +u and after -u, (n,) in eV/A."""
-    return (phonon.forces[::2] - phonon.forces[1::2]).ravel() / 2
 
 
 def coverage(spread: np.ndarray, error: np.ndarray) -> dict[str, float]:

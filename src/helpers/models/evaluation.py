@@ -187,10 +187,14 @@ def gap_middle() -> float:
     return sum(spectra.gap(spectra.bands(full), below=3)) / 2
 
 
+def changes_of_forces(phonon: Phonopy) -> np.ndarray:
+    """Return half the difference between the forces after +u and after -u, (n,) in eV/A."""
+    return (phonon.forces[::2] - phonon.forces[1::2]).ravel() / 2
+
+
 def force_changes(dft: Phonopy, other: Phonopy) -> float:
-    """Return the RMSE in meV/A of half the difference between the forces after +u and after -u."""
-    changes = [(phonon.forces[::2] - phonon.forces[1::2]) / 2 for phonon in (dft, other)]
-    return float(1000 * np.sqrt(np.mean((changes[1] - changes[0]) ** 2)))
+    """Return the RMSE in meV/A of the `changes_of_forces` of another method than DFT."""
+    return float(1000 * np.sqrt(np.mean((changes_of_forces(other) - changes_of_forces(dft)) ** 2)))
 
 
 def optical_sets(dft: Phonopy, other: Phonopy) -> list[PairedSet]:

@@ -18,6 +18,7 @@ from defectphonons.localisation import Mode
 from defectphonons.potentials import Potential
 from defectphonons.spectra import PER_CM, GammaModes, Groups
 from helpers import defects
+from helpers.cells import Densities
 from helpers.models import committee, evaluation
 
 
@@ -28,7 +29,7 @@ def of_sheet(
 
     `run` is one of 04, `start` the cell that each member relaxes, `heavy` the element whose share of the motion counts.
     """
-    cells, phonons = [], []
+    relaxed, phonons = [], []
     for member in committee.members(found, run.model):
         free = relaxation.relax(start, member, hold_symmetry=True, relax_cell=True)
         cell = relaxation.relax(structures.strained(free, run.strain), member, hold_symmetry=True)
@@ -41,7 +42,7 @@ def of_sheet(
         phonon = force_constants.of(cell, run.supercell, member, **how)
         force_constants.symmetrise(phonon)
         invariance.make_rotationally_invariant(phonon, potentials.evaluate(member, cell)["stress"])
-        cells.append(cell)
+        relaxed.append(cell)
         phonons.append(phonon)
     bands = np.array([spectra.bands(phonon, points=200).frequencies for phonon in phonons])
     sampled = [spectra.on_mesh(phonon, run.mesh // 3 or 1, elements) for phonon in phonons]
@@ -50,8 +51,8 @@ def of_sheet(
     at_gamma = [evaluation.optical_by_irrep(phonon) for phonon in phonons]
     scatter = bands.std(axis=0, ddof=1) * PER_CM
     return bands, {
-        "models": len(cells),
-        "lattice_constant_A": deviation(cell.cell.lengths()[0] for cell in cells),
+        "models": len(relaxed),
+        "lattice_constant_A": deviation(cell.cell.lengths()[0] for cell in relaxed),
         "bands_per_cm": {"mean": float(scatter.mean()), "largest": float(scatter.max())},
         "gamma_per_cm": {irrep: deviation(each[irrep] for each in at_gamma) for irrep in at_gamma[0]},
         "gap_THz": np.std(gaps, axis=0, ddof=1).tolist(),
@@ -79,11 +80,9 @@ def of_defect(
         atoms = sheet.vacancy.local
         sampled = spectra.on_mesh(sheet.phonon, mesh, {"local": atoms})
         bare = spectra.by_atom(sheet.pristine, mesh * run.supercell)
-        by_site = spectra.densities_by_atom(bare, grid, run.smearing)
-        locals_of.append(spectra.density_of_states(sampled, grid, run.smearing, "local"))
-        shares.append(
-            localisation.redistributed(locals_of[-1], by_site[sheet.sites(atoms)].sum(axis=0), grid)
-        )
+        densities = Densities.of(sheet, sampled, bare, grid, run.smearing)
+        locals_of.append(densities.local)
+        shares.append(localisation.redistributed(densities.local, densities.local_pristine, grid))
         inward.append(structures.neighbour_displacements(sheet.vacancy, sheet.relaxed)["inward_A"])
         paired = spectra.pair_sets(gamma, spectra.gamma_modes(sheet.phonon))
         partners.append({each.frequency_THz: each for each in paired})
@@ -132,11 +131,10 @@ def of_shells(
         sampled = spectra.on_mesh(sheet.phonon, mesh, shells)
         bare = spectra.by_atom(sheet.pristine, mesh * run.supercell)
         by_site = spectra.densities_by_atom(bare, grid, run.smearing)
-        for name, atoms in shells.items():
-            density = spectra.density_of_states(sampled, grid, run.smearing, name) / len(atoms)
-            densities[name].append(density)
-            pristine = by_site[sheet.sites(atoms)].mean(axis=0)
-            shares[name].append(localisation.redistributed(density, pristine, grid))
+        pairs = localisation.densities_per_atom(sheet, sampled, by_site, shells, grid, run.smearing)
+        for name, pair in pairs.items():
+            densities[name].append(pair[0])
+            shares[name].append(localisation.redistributed(*pair, grid))
     spread = {
         "models": len(next(iter(shares.values()))),
         "share_elsewhere": {name: deviation(each) for name, each in shares.items()},
