@@ -313,7 +313,6 @@ def test_a_result_is_valid_for_its_key_alone(tmp_path, monkeypatch):
         b"\xff\xfe",
         b"[]",
         b"3",
-        b"[" * 100_000,
         b'{"key": "%s"}' % run.key.encode(),
     ):
         path.write_bytes(content)

@@ -123,7 +123,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return the dictionary in a JSON file; an empty one if there is none, whatever lies there instead."""
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 
