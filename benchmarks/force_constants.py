@@ -51,7 +51,7 @@ PEERS = {  # name -> its label
 
 def vacancy(n):
     sheet = structures.monolayer("WSe2", 3.32, 3.36)
-    return structures.vacancy(structures.supercell(sheet, n), "V_Se").atoms
+    return structures.Defect.of(structures.supercell(sheet, n), "V_Se").atoms
 
 
 def load():

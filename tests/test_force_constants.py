@@ -28,7 +28,7 @@ def sheet():
 @pytest.fixture(scope="module")
 def rattled(sheet):
     """V_Se in 3x3, where every neighbourhood wraps round, without any symmetry."""
-    atoms = structures.vacancy(structures.supercell(sheet, 3), "V_Se").atoms
+    atoms = structures.Defect.of(structures.supercell(sheet, 3), "V_Se").atoms
     atoms.rattle(0.05, seed=1)
     atoms.wrap()  # as phonopy does, whose phases are those of the places in its list
     return atoms
@@ -62,7 +62,7 @@ def test_a_cell_without_symmetry_has_the_hessian_of_the_whole_model(mace, rattle
 
 def test_terms_of_a_larger_cell_add_up_to_rows_of_the_whole_model(mace, sheet, tmp_path):
     """In 6x6, with the atoms that are not computed made from those that are."""
-    atoms = structures.vacancy(structures.supercell(sheet, 6), "V_Se").atoms
+    atoms = structures.Defect.of(structures.supercell(sheet, 6), "V_Se").atoms
     phonon = force_constants.analytic(atoms, 1, mace, folder=tmp_path)
     assert len(list(tmp_path.rglob("*.npz"))) == 28
     sample = [0, 106]
@@ -71,7 +71,7 @@ def test_terms_of_a_larger_cell_add_up_to_rows_of_the_whole_model(mace, sheet, t
 
 
 def test_equivalent_atoms_have_the_terms_that_are_computed_for_them(mace, sheet):
-    atoms = structures.vacancy(structures.supercell(sheet, 2), "V_Se").atoms
+    atoms = structures.Defect.of(structures.supercell(sheet, 2), "V_Se").atoms
     layers, symmetry = Layers(mace.calculator.models[0], atoms), Symmetry(force_constants.to_phonopy(atoms))
     terms = layers.terms(symmetry.get_independent_atoms())
     assert len(terms) == 5
@@ -153,7 +153,7 @@ def test_differences_and_derivatives_have_the_same_frequencies(mace, sheet, tmp_
 
 
 def test_an_interrupted_hessian_goes_on_where_it_stopped(mace, sheet, tmp_path, monkeypatch):
-    atoms = structures.vacancy(structures.supercell(sheet, 2), "V_Se").atoms
+    atoms = structures.Defect.of(structures.supercell(sheet, 2), "V_Se").atoms
     straight = force_constants.unfolded(atoms, mace, folder=tmp_path / "straight")
     monkeypatch.setattr(force_constants, "AT_ONCE", 2)
     monkeypatch.setattr(parallel, "cores", lambda: 1)
@@ -182,7 +182,7 @@ def test_an_interrupted_hessian_goes_on_where_it_stopped(mace, sheet, tmp_path, 
 
 def test_one_process_a_core_computes_the_same(mace, sheet, tmp_path, monkeypatch):
     """And one that fails is told of."""
-    atoms = structures.vacancy(structures.supercell(sheet, 2), "V_Se").atoms
+    atoms = structures.Defect.of(structures.supercell(sheet, 2), "V_Se").atoms
     monkeypatch.setattr(force_constants, "AT_ONCE", 1)
     found = {}
     for cores in (1, 2):
@@ -210,7 +210,7 @@ def test_the_bar_follows_what_is_written_by_every_core(cores, tmp_path, monkeypa
 
 
 def test_passes_are_halved_when_memory_runs_out(mace, sheet, tmp_path, monkeypatch):
-    atoms = structures.vacancy(structures.supercell(sheet, 2), "V_Se").atoms
+    atoms = structures.Defect.of(structures.supercell(sheet, 2), "V_Se").atoms
     monkeypatch.setattr(parallel, "cores", lambda: 1)
     computed, terms = [], Layers.terms
 

@@ -118,7 +118,7 @@ def test_gamma_modes_agree_with_dft_in_the_same_cell(mace, tmp_path):
 @pytest.mark.parametrize(("n", "expected"), [(6, 124), (12, 466)])
 def test_symmetry_leaves_the_known_number_of_displacements(n, expected):
     primitive = structures.monolayer("WSe2", 3.32, 3.36)
-    vacancy = structures.vacancy(structures.supercell(primitive, n), "V_Se")
+    vacancy = structures.Defect.of(structures.supercell(primitive, n), "V_Se")
     phonon = force_constants.displaced(vacancy.atoms, 1, 0.01)
     assert structures.space_group(vacancy.atoms) == "P3m1 (156)"
     assert len(phonon.displacements) == expected
@@ -167,7 +167,7 @@ def test_shares_of_all_atoms_add_up_to_one(pristine):
 
 def test_forces_turn_with_the_cell(mace, primitive):
     rng = np.random.default_rng(0)
-    atoms = structures.vacancy(structures.supercell(primitive, 3), "V_Se").atoms
+    atoms = structures.Defect.of(structures.supercell(primitive, 3), "V_Se").atoms
     atoms.rattle(0.05, rng=rng)
     before = potentials.evaluate(mace, atoms)
     turn = Rotation.from_rotvec([0.3, -0.7, 1.1]).as_matrix() @ np.diag([1, 1, -1])  # and reflect
@@ -253,7 +253,7 @@ def test_a_cell_that_the_model_does_not_know_is_refused(mace):
 
 def test_vacancy_relaxes_inwards_and_comes_back_to_its_symmetry(mace, primitive):
     """Neutral V_Se keeps C3v, and the W move inwards by about 0.1 A (DFT of the 3x3 cell)."""
-    vacancy = structures.vacancy(structures.supercell(primitive, 3), "V_Se")
+    vacancy = structures.Defect.of(structures.supercell(primitive, 3), "V_Se")
     relaxed = relaxation.relax(vacancy.atoms, mace, hold_symmetry=True)
     assert structures.space_group(relaxed) == "P3m1 (156)"
     assert structures.neighbour_displacements(vacancy, relaxed)["inward_A"] == pytest.approx(0.1, abs=0.05)
@@ -342,12 +342,15 @@ def test_degenerate_sets_are_paired_by_the_spaces_they_span(pristine):
 
 
 def test_constants_of_some_atoms_keep_the_sum_rule_and_the_rest(pristine):
-    ideal = structures.vacancy(force_constants.to_ase(pristine.supercell), "V_Se")
+    ideal = structures.Defect.of(force_constants.to_ase(pristine.supercell), "V_Se")
     full = compact_fc_to_full_fc(pristine.primitive, pristine.force_constants)
-    left = force_constants.of_some(pristine, ideal.kept, ideal.atoms).force_constants
+    left = force_constants.of_some(pristine, ideal.lattice_sites, ideal.atoms).force_constants
     assert abs(left.sum(axis=1)).max() < 1e-9
-    assert left[0, 1:] == pytest.approx(full[ideal.kept[0], ideal.kept[1:]])
-    own = full[ideal.kept[0], ideal.kept[0]] + np.delete(full[ideal.kept[0]], ideal.kept, axis=0)[0]
+    assert left[0, 1:] == pytest.approx(full[ideal.lattice_sites[0], ideal.lattice_sites[1:]])
+    own = (
+        full[ideal.lattice_sites[0], ideal.lattice_sites[0]]
+        + np.delete(full[ideal.lattice_sites[0]], ideal.lattice_sites, axis=0)[0]
+    )
     assert left[0, 0] == pytest.approx(own, abs=1e-9)
 
 
@@ -406,7 +409,7 @@ def test_force_errors_by_label():
 def test_shells_have_the_places_of_the_crystal():
     """Round an empty Se site: 3 W, 6 Se in the layer, 1 across the plane, 6 across and one to the side."""
     cell = structures.supercell(structures.monolayer("WSe2", 3.32, 3.36), 6)
-    vacancy = structures.vacancy(cell, "V_Se")
+    vacancy = structures.Defect.of(cell, "V_Se")
     shells = localisation.shells(vacancy, [2.6, 3.34, 3.5, 4.5])
     assert [len(atoms) for atoms in shells.values()] == [3, 6, 1, 3]
     assert list(shells)[:2] == ["0 to 2.6 Å", "2.6 to 3.34 Å"]
@@ -455,7 +458,7 @@ def test_a_relaxation_is_kept_and_found(mace, tmp_path, monkeypatch):
 def test_the_vacancy_relaxes_as_in_dft(mace):
     reference = json.loads((paths.REFERENCE / "monolayer.json").read_text())
     sheet = structures.monolayer("WSe2", reference["lattice_constant_A"], reference["thickness_A"])
-    vacancy = structures.vacancy(structures.supercell(sheet, 3), "V_Se")
+    vacancy = structures.Defect.of(structures.supercell(sheet, 3), "V_Se")
     dft = read(paths.REFERENCE / reference["vacancy"]["file"])
     assert abs(dft.get_forces()).max() < 1e-3
     ours = relaxation.relax(vacancy.atoms, mace, hold_symmetry=True)
@@ -477,10 +480,7 @@ def chain_with_an_impurity(n: int, mass_ratio: float) -> localisation.DefectiveS
         matrices[i, i, 0, 0] = 2 * stiffness
         matrices[i, (i + 1) % n, 0, 0] = matrices[(i + 1) % n, i, 0, 0] = -stiffness
     phonon.force_constants = matrices
-    defect = structures.Defect(
-        name="impurity", atoms=atoms, pristine=atoms, site=atoms.positions[n // 2], kept=np.arange(n),
-        neighbours=np.array([n // 2]), across=np.array([], dtype=int),
-    )  # fmt: skip
+    defect = structures.Defect("impurity", atoms, atoms, [n // 2], np.arange(n))
     return localisation.DefectiveSheet(atoms[:1], defect, atoms, phonon, phonon, {})
 
 
@@ -489,11 +489,11 @@ def pattern(sheet: localisation.DefectiveSheet, index: int) -> following.Pattern
     matrix = sheet.phonon.run_qpoints([[0, 0, 0]], with_dynamical_matrices=True).dynamical_matrices[0]
     frequencies, vectors = np.linalg.eigh(matrix.real)
     modes = spectra.GammaModes(frequencies, vectors.reshape(-1, 3, len(frequencies)), [[index]], ["A1"])
-    return following.Patterns.of(modes, [0], sheet.vacancy)
+    return following.Patterns.of(modes, [0], sheet.defect)
 
 
 def followed(small: localisation.DefectiveSheet, large: localisation.DefectiveSheet, mesh: int, index: int):
-    return following.continued(pattern(small, index), large, mesh, {"local": large.vacancy.local})[0]
+    return following.continued(pattern(small, index), large, mesh, {"local": large.defect.local})[0]
 
 
 def test_a_light_impurity_binds_a_mode_and_a_heavy_one_only_a_resonance():
@@ -568,7 +568,7 @@ def test_folded_frequencies_are_those_of_the_larger_cell():
 
 def test_equivalent_atoms_take_part_alike(mace, primitive, tmp_path):
     """In what a mesh of q gives of a mode of the vacancy: no q stands for those that it is equivalent to."""
-    vacancy = structures.vacancy(structures.supercell(primitive, 3), "V_Se")
+    vacancy = structures.Defect.of(structures.supercell(primitive, 3), "V_Se")
     phonon = force_constants.analytic(vacancy.atoms, 1, mace, folder=tmp_path)
     force_constants.symmetrise(phonon)
     sheet = localisation.DefectiveSheet(primitive, vacancy, vacancy.atoms, phonon, phonon, {})

@@ -140,7 +140,7 @@ def of_sheet(changes: dict[str, Any], log: Path) -> dict[str, Any]:
 def of_vacancy(changes: dict[str, Any], log: Path) -> dict[str, Any]:
     """Forces (N, 3) in eV/A on the relaxed vacancy in 3 x 3, and with one W nearer to the axis."""
     relaxed = ase.io.read(paths.REFERENCE / "vacancy_3x3.xyz")
-    vacancy = structures.vacancy(
+    vacancy = structures.Defect.of(
         structures.supercell(structures.monolayer("WSe2", relaxed.cell.lengths()[0] / 3, 3.36), 3), "V_Se"
     )
     moving = vacancy.neighbours[0]

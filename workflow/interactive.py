@@ -65,7 +65,7 @@ class Vacancy:
         phonon = phonopy.load(folder / "phonopy_params.yaml.xz", is_compact_fc=True, log_level=0)
         # Which atoms lie at the vacancy depends on the ideal sites alone.
         sheet = structures.monolayer(given["formula"], found["lattice_constant_A"], given["thickness"])
-        defect = structures.vacancy(structures.supercell(sheet, given["supercell"]), given["defect"])
+        defect = Defect.of(structures.supercell(sheet, given["supercell"]), given["defect"])
         return cls(phonon, force_constants.to_ase(phonon.primitive), defect)
 
     @property

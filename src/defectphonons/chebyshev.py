@@ -42,9 +42,12 @@ class Cell:
         self.size = self.width * grid[0] * grid[1]
         self.by_mass = None  # (3N,) square root of mean mass over mass
         if isotopes is not None:
-            primitive = embedded.perfect.primitive
-            drawn = spectra.isotope_masses([*primitive.symbols] * (grid[0] * grid[1]), isotopes)
-            self.by_mass = np.sqrt(np.tile(primitive.get_masses(), grid[0] * grid[1]) / drawn).repeat(3)
+            primitive, count = embedded.perfect.primitive, grid[0] * grid[1]
+            symbols, means = [*primitive.symbols] * count, np.tile(primitive.get_masses(), count)
+            for number, site in enumerate(self.numbers(embedded.sites[list(embedded.elements)])):
+                symbols[site] = [*embedded.elements.values()][number]
+                means[site] = embedded.masses[[*embedded.elements][number]]
+            self.by_mass = np.sqrt(means / spectra.isotope_masses(symbols, isotopes)).repeat(3)
         fourier = embedded.perfect.fourier(grid, twist)
         self.fourier = fourier if twist is not None else fourier[:, : grid[1] // 2 + 1].copy()
         # Sites that the grid maps onto each other are one; what couples them adds up.

@@ -1,17 +1,18 @@
 """A defect in a perfect lattice: the change that it makes of the dynamical matrix, from the terms of atoms round it.
 
-The dynamical matrix of the sheet with the vacancy is that of the perfect sheet, which is block-circulant, and
-a change on the sites round the vacancy. The missing atom stays as a site without any coupling (a ghost), and
-is left out of every density of states. Frequencies are in THz, eigenvalues of dynamical matrices in THz^2.
+The dynamical matrix of the sheet with the defect is that of the perfect sheet, which is block-circulant, and
+a change on the sites round the defect. A missing atom stays as a site without any coupling (a ghost), and
+is left out of every density of states; on the site of a substituted one mass and couplings change. Frequencies are in THz, eigenvalues of dynamical matrices in THz^2.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import scipy.fft
 from ase import Atoms, units
+from ase.data import atomic_masses, atomic_numbers
 from ase.geometry import find_mic
 from phonopy.physical_units import get_physical_units
 from scipy.sparse import bsr_array, csr_array, kron
@@ -79,29 +80,57 @@ class Embedded:
     perfect: Perfect
     sites: np.ndarray  # (n_sites, 3): two lattice vectors to the cell, the site in it; the defect's own first
     change: bsr_array  # (3 n_sites, 3 n_sites) THz^2, symmetric, in 3 x 3 blocks
-    vacant: bool  # whether the first site is empty: then `change` takes away all that couples to it
+    vacant: tuple[int, ...] = ()  # the sites that are empty: `change` takes away all that couples to them
+    elements: dict[int, str] = field(
+        default_factory=dict
+    )  # of the sites that hold another than the perfect sheet
 
     @cached_property
     def places(self) -> np.ndarray:
-        """(n_sites, 3) ideal places in A, from that of the first site."""
+        """(n_sites, 3) ideal places in A, from the middle of the defect: of its vacant and substituted sites, else the first."""
         primitive = self.perfect.primitive
         places = self.sites[:, :2] @ primitive.cell.array[:2] + primitive.positions[self.sites[:, 2]]
-        return places - places[0]
+        return places - places[[*self.vacant, *self.elements] or [0]].mean(axis=0)
+
+    @cached_property
+    def symbols(self) -> np.ndarray:
+        """(n_sites,) element on each site; on a vacant one that of the perfect sheet."""
+        symbols = np.array([*self.perfect.primitive.symbols], dtype="<U2")[self.sites[:, 2]]
+        for site, element in self.elements.items():
+            symbols[site] = element
+        return symbols
+
+    @cached_property
+    def masses(self) -> np.ndarray:
+        """(n_sites,) their masses in u."""
+        masses = self.perfect.primitive.get_masses()[self.sites[:, 2]]
+        for site, element in self.elements.items():
+            masses[site] = atomic_masses[atomic_numbers[element]]
+        return masses
+
+    def within(self, outer: float, inner: float = 0.0) -> np.ndarray:
+        """Return the sites with an atom that lie from `inner`, without it unless it is 0, to `outer` (A) from the middle."""
+        distances = np.linalg.norm(self.places, axis=1)
+        inside = (distances > (inner or -1.0)) & (distances <= outer)
+        inside[list(self.vacant)] = False
+        return np.flatnonzero(inside)
 
     @cached_property
     def operations(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """What leaves the change as it is, of the rotations about the axis through the defect and the mirrors that hold it.
+        """The symmetry operations of the change: rotations about the axis through the defect, mirrors, and their products.
 
-        Of each the matrix (3, 3) and to which site it takes each (n_sites,).
+        The mirrors are those that hold the axis, and that of the plane of the sheet through the middle of the defect. Of
+        each operation the matrix (3, 3) and to which site it takes each (n_sites,).
         """
         turns = [np.pi / 3 * k for k in range(6)]
         rotations = [
             np.array([[np.cos(t), -np.sin(t), 0], [np.sin(t), np.cos(t), 0], [0, 0, 1]]) for t in turns
         ]
-        kinds, tree, found = self.sites[:, 2], cKDTree(self.places), []
-        for operation in rotations + [rotation @ np.diag([1.0, -1.0, 1.0]) for rotation in rotations]:
+        vertical = rotations + [rotation @ np.diag([1.0, -1.0, 1.0]) for rotation in rotations]
+        tree, found = cKDTree(self.places), []
+        for operation in vertical + [operation @ np.diag([1.0, 1.0, -1.0]) for operation in vertical]:
             apart, image = tree.query(self.places @ operation.T)
-            if apart.max() > 0.01 or (kinds[image] != kinds).any():
+            if apart.max() > 0.01 or (self.symbols[image] != self.symbols).any():
                 continue
             matrix = on_coordinates(operation, image)
             if abs(matrix @ self.change @ matrix.T - self.change).max() <= 1e-6 * abs(self.change).max():
@@ -133,7 +162,7 @@ class Embedded:
 
 
 def without_image_strain(
-    primitive: Atoms, vacancy: Defect, relaxed: Atoms, potential: Potential, folder: Path
+    primitive: Atoms, defect: Defect, relaxed: Atoms, potential: Potential, folder: Path
 ) -> tuple[Defect, Atoms, float]:
     """Relax the cell of a defect under the strain that cancels that of its images; also returns its elastic dipole in eV.
 
@@ -149,16 +178,16 @@ def without_image_strain(
     dipole = -(stress - before) * area * height
     stiffness = relaxation.elastic_constants(primitive, potential)[0] * units.J / units.m**2
     strain = dipole / (2 * stiffness * area)
-    n = round((len(vacancy.pristine) / len(primitive)) ** 0.5)
+    n = round((len(defect.pristine) / len(primitive)) ** 0.5)
     ideal = structures.supercell(structures.strained(primitive, strain), n)
     start = structures.strained(relaxed, strain)
     there = relaxation.relax(start, potential, hold_symmetry=True, folder=folder)
-    return structures.vacancy(ideal, vacancy.name), there, float(dipole)
+    return Defect.of(ideal, defect.name), there, float(dipole)
 
 
 def embed(
     primitive: Atoms,
-    vacancy: Defect,
+    defect: Defect,
     relaxed: Atoms,
     potential: Potential,
     *,
@@ -166,22 +195,22 @@ def embed(
     dtype: str = "float64",
     folder: Path,
 ) -> tuple[Embedded, dict[str, float]]:
-    """The vacancy of a `relaxed` cell, alone in the infinite sheet of `primitive`; and how good the seam is.
+    """Return the defect of a `relaxed` cell, isolated in the infinite sheet of `primitive`; and how good the seam is.
 
     A Hessian is a sum of terms of single atoms (defectphonons.hessian.terms), each symmetric and with rows that add up to
-    zero. The terms of atoms within `radius` (A) of the empty site are those of the relaxed cell, all others
+    zero. The terms of atoms within `radius` (A) of the defect are those of the relaxed cell, all others
     those of the perfect sheet, so that permutation symmetry and the acoustic sum rule hold at the seam as
-    everywhere else and nothing needs repair. What is neglected is how the strain round the vacancy
+    everywhere else and nothing needs repair. What is neglected is how the strain round the defect
     changes the terms outside. What was computed is kept in `folder`, and found there.
 
     Residuals, in eV/A^2: `sum_rule` and `permutation`, and `seam`, the largest change of a constant within the
     terms of the atoms in the last 3 A of the region.
 
-    Raises ValueError if `radius` is so small that the missing atom takes part in terms outside, or so large
-    that images of the vacancy take part in terms inside.
+    Raises ValueError if `radius` is so small that a changed site takes part in terms outside, or so large
+    that images of the defect take part in terms inside.
     """
     # Ideal places of the relaxed cell's atoms, in the cells in which phonopy lists them.
-    displacements = vacancy.atoms.positions - relaxed.positions
+    displacements = defect.atoms.positions - relaxed.positions
     primitive, relaxed = force_constants.listed(primitive), force_constants.listed(relaxed)
     ideal = relaxed.copy()
     ideal.positions += displacements
@@ -190,20 +219,23 @@ def embed(
         for term in force_constants.terms(primitive, potential, dtype=dtype, folder=folder)
     }
     reach = max(np.linalg.norm(nodes(term, primitive), axis=1).max() for term in perfect.values())
-    check_radius(radius, reach, relaxed.cell.lengths()[0])
-    basis = vacancy.kept % len(primitive)
-    (empty,) = set(range(len(vacancy.pristine))) - set(vacancy.kept.tolist())
-    changes = Changes(primitive, empty % len(primitive))
-    changes.add(perfect[changes.empty], np.zeros(3), primitive, sign=-1)
+    changed = np.array([*defect.empty, *defect.lattice_sites[defect.own]])
+    places = find_mic(defect.pristine.positions[changed] - defect.site, defect.pristine.cell)[0]
+    check_radius(radius, reach + np.linalg.norm(places, axis=1).max(), relaxed.cell.lengths()[0])
+    basis = defect.lattice_sites % len(primitive)
+    changes = Changes(primitive, places, changed % len(primitive))
+    vacant = tuple(range(len(defect.empty)))
+    for number in vacant:
+        changes.add(perfect[int(changed[number]) % len(primitive)], places[number], primitive, sign=-1)
     seam = 0.0
     for term in force_constants.terms(relaxed, potential, dtype=dtype, folder=folder):
         centre = int(term.atoms[0])
-        if vacancy.distances[centre] >= radius:
+        if defect.distances[centre] >= radius:
             continue
-        place, before = vacancy.from_site[centre], perfect[int(basis[centre])]
+        place, before = defect.from_site[centre], perfect[int(basis[centre])]
         sites = changes.add(term, place, ideal, basis)
         sites_before = changes.add(before, place, primitive, sign=-1)
-        if vacancy.distances[centre] > radius - 3:
+        if defect.distances[centre] > radius - 3:
             order = [sites_before.index(site) for site in sites]
             seam = max(seam, float(abs(term.matrix - before.matrix[np.ix_(order, order)]).max()))
     constants, change = changes.matrices()
@@ -213,27 +245,65 @@ def embed(
         "seam": seam,
     }
     whole = Perfect.of(Hessian.of(perfect.values()), primitive)
-    return Embedded(whole, np.array(list(changes.index)), change, vacant=True), residuals
+    elements = dict(enumerate(relaxed.symbols[defect.own], start=len(vacant)))
+    host = Embedded(whole, np.array(list(changes.index)), change, vacant)
+    return with_elements(host, elements), residuals
+
+
+def with_elements(embedded: Embedded, elements: dict[int, str]) -> Embedded:
+    """Give the atoms on the sites `elements`, and no others, the masses of these elements, with the same force constants.
+
+    With none of them a substituted atom differs by its force constants alone.
+    """
+    heavier = replace(embedded, elements=elements)
+    roots = np.sqrt(embedded.masses / heavier.masses)
+    first, second = pairs(embedded.change)
+    rows, columns = [first], [second]
+    blocks = [(roots[first] * roots[second])[:, None, None] * embedded.change.data]
+    numbers = {tuple(site): number for number, site in enumerate(embedded.sites.tolist())}
+    perfect = embedded.perfect
+    width = perfect.blocks.shape[1] // 3
+    # The couplings of the perfect sheet change with the masses too: D + V becomes S (D + V) S.
+    lighter = np.flatnonzero(roots != 1).tolist()
+    for site in lighter:
+        u, v, kind = embedded.sites[site].tolist()
+        for (du, dv), block in zip(perfect.shifts.tolist(), perfect.blocks, strict=True):
+            for other in range(width):
+                coupling = block[3 * kind : 3 * kind + 3, 3 * other : 3 * other + 3]
+                if not coupling.any():
+                    continue
+                partner = numbers[u + du, v + dv, other]
+                scaled = (roots[site] * roots[partner] - 1) * coupling
+                rows, columns, blocks = rows + [[site]], columns + [[partner]], blocks + [scaled[None]]
+                if partner not in lighter:
+                    rows, columns, blocks = rows + [[partner]], columns + [[site]], blocks + [scaled.T[None]]
+    change = block_matrix(*map(np.concatenate, (rows, columns, blocks)), len(embedded.sites))
+    return replace(heavier, change=change)
 
 
 def check_radius(radius: float, reach: float, apart: float) -> None:
-    """Refuse (ValueError) a radius within which terms reach to the vacancy from outside, or to its images `apart` (A)."""
-    if not reach < radius < apart - reach:
+    """Refuse (ValueError) a radius within which terms reach to the defect from outside, or to its images `apart` (A)."""
+    # Beyond half the cell some atoms of a shell are nearer to an image, and the region would lose the defect's symmetry.
+    largest = min(apart - reach, apart / 2)
+    if not reach < radius < largest:
         raise ValueError(
             f"radius = {radius:g} A: must be above {reach:.1f} A, as far as the terms of an atom reach, and below "
-            f"{apart - reach:.1f} A, where those of the vacancy's images begin; with a larger supercell it may be larger"
+            f"{largest:.1f} A, where those of the defect's images begin; with a larger supercell it may be larger"
         )
 
 
 class Changes:
     """Terms added to those of a perfect lattice, or taken from them, between sites that are numbered as they come.
 
-    The empty site is the first, and all places are vectors from it in A.
+    All places are vectors in A from the middle of the defect, whose own sites at `places` (n, 3) are the first; `kinds`
+    (n,) are their sites in the primitive cell.
     """
 
-    def __init__(self, primitive: Atoms, empty: int):
-        self.primitive, self.empty = primitive, empty
-        self.index = {(0, 0, empty): 0}  # two lattice vectors to the cell and the site in it -> number
+    def __init__(self, primitive: Atoms, places: np.ndarray, kinds: np.ndarray):
+        self.primitive = primitive
+        self.middle = primitive.positions[kinds[0]] - places[0]
+        # Two lattice vectors to the cell and the site in it -> number.
+        self.index = {site: number for number, site in enumerate(self.sites(places, kinds))}
         self.rows: list[np.ndarray] = []
         self.columns: list[np.ndarray] = []
         self.blocks: list[np.ndarray] = []  # eV/A^2
@@ -255,7 +325,7 @@ class Changes:
     def sites(self, places: np.ndarray, kinds: np.ndarray) -> list[tuple[int, int, int]]:
         """Return the sites at `places` (n, 3), of which `kinds` (n,) are the sites in the primitive cell."""
         positions = self.primitive.positions
-        cells = (places + positions[self.empty] - positions[kinds]) @ np.linalg.inv(self.primitive.cell.array)
+        cells = (places + self.middle - positions[kinds]) @ np.linalg.inv(self.primitive.cell.array)
         whole = np.rint(cells).astype(int)
         # The cell may be strained by a little.
         assert abs(cells - whole).max() < 0.1, "the defect is not on the lattice of the perfect sheet"
@@ -291,7 +361,7 @@ def corrected(embedded: Embedded, defect: Defect, difference: np.ndarray) -> tup
     each = np.arange(len(near))
     blocks[each, each] -= blocks.sum(axis=1)
     sites = embedded.find(places)
-    roots = np.sqrt(embedded.perfect.primitive.get_masses())[embedded.sites[sites, 2]]
+    roots = np.sqrt(embedded.masses[sites])
     blocks *= TO_THZ2 / (roots[:, None] * roots)[:, :, None, None]
     added = block_matrix(
         sites.repeat(len(sites)), np.tile(sites, len(sites)), blocks.reshape(-1, 3, 3), len(embedded.sites)

@@ -47,7 +47,7 @@ class Continued:
 
 @dataclass(frozen=True)
 class Patterns:
-    """Modes at Gamma of a cell with a defect, each degenerate set as a pattern round the empty site.
+    """Modes at Gamma of a cell with a defect, each degenerate set as a pattern round the defect.
 
     Out to half the cell's lattice constant in the plane, and brought to unit norm.
     """
@@ -70,7 +70,7 @@ class Patterns:
 
         The squares of a set's amplitudes add up to 1. Eigenvectors (N, 3, n_modes).
         """
-        apart = np.linalg.norm(self.from_site[:, None] - sheet.vacancy.from_site[None], axis=2)
+        apart = np.linalg.norm(self.from_site[:, None] - sheet.defect.from_site[None], axis=2)
         same = apart.argmin(axis=1)
         # The two are cut from sheets of the same lattice constant: the ideal places coincide.
         assert apart.min(axis=1).max() < 0.01, "the two cells do not have the same ideal places"
@@ -80,7 +80,7 @@ class Patterns:
             vectors = sheet.phonon.qpoints.eigenvectors[0]
             vectors = vectors.reshape(-1, 3, vectors.shape[1])
             # From phonopy's phases, which belong to atoms of one cell, to the atoms round the site.
-            phases = np.exp(1j * sheet.vacancy.from_site[same] @ (q_point @ reciprocal))
+            phases = np.exp(1j * sheet.defect.from_site[same] @ (q_point @ reciprocal))
             around = (vectors[same] * phases[:, None, None]).conj()
             amplitudes = [np.einsum("iam,iag->gm", around, vector) for vector in self.vectors]
             yield sheet.phonon.qpoints.frequencies[0], amplitudes, vectors

@@ -23,7 +23,7 @@ class DefectiveSheet:
     """A relaxed cell with one defect beside the pristine sheet it was cut from, and the phonons of both."""
 
     primitive: Atoms  # relaxed, then strained
-    vacancy: Defect
+    defect: Defect
     relaxed: Atoms
     phonon: Phonopy  # of the defective cell, which is its own primitive cell
     pristine: Phonopy  # of `primitive`, invariant under rotations
@@ -33,7 +33,7 @@ class DefectiveSheet:
     def of(
         cls,
         primitive: Atoms,
-        vacancy: Defect,
+        defect: Defect,
         relaxed: Atoms,
         potential: Potential,
         *,
@@ -45,7 +45,7 @@ class DefectiveSheet:
         """Compute the phonons of both, by what `force_constants.of` takes; what they are made from is cached in `folder`."""
         how = {"method": method, "displacement": displacement, "dtype": dtype, "folder": folder}
         exact = method == "analytic"
-        n = round((len(vacancy.pristine) / len(primitive)) ** 0.5)
+        n = round((len(defect.pristine) / len(primitive)) ** 0.5)
         # Exact ones have supercells of their own, in which no constants of different images add up.
         phonon = force_constants.of(relaxed, None if exact else 1, potential, **how)
         residuals = {"before": force_constants.residuals(phonon)}
@@ -55,11 +55,11 @@ class DefectiveSheet:
         force_constants.symmetrise(pristine)
         if not exact:
             invariance.make_rotationally_invariant(pristine, evaluate(potential, primitive)["stress"])
-        return cls(primitive, vacancy, relaxed, phonon, pristine, residuals)
+        return cls(primitive, defect, relaxed, phonon, pristine, residuals)
 
     def sites(self, atoms: np.ndarray) -> np.ndarray:
         """Return for atoms of the defective cell the atom of `primitive` that stands on the same site."""
-        return self.vacancy.kept[atoms] % len(self.primitive)
+        return self.defect.lattice_sites[atoms] % len(self.primitive)
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class Mode:
     irrep: str
     weight: float  # sum of |e_i|^2 over the atoms at the defect
     participation: float  # participation ratio
+    own: float  # the part of `weight` on atoms that stand on sites of other elements
     neighbours: float  # the part of `weight` on the nearest shell
     across: float  # the part of `weight` on the atom on the other side of the sheet
     out_of_plane: float  # the part of `weight` along z
@@ -98,6 +99,7 @@ def defect_modes(gamma: GammaModes, defect: Defect) -> list[Mode]:
                 irrep=irrep,
                 weight=float(weight),
                 participation=float(participation_ratio(average)),
+                own=float(average[defect.own].sum()),
                 neighbours=float(average[defect.neighbours].sum()),
                 across=float(average[defect.across].sum()),
                 out_of_plane=float(directed[defect.local, 2][:, members].mean(axis=1).sum()),
@@ -129,19 +131,19 @@ def contrast(density: np.ndarray, other: np.ndarray, grid: np.ndarray, frequency
 
 
 def shells(defect: Defect, outer_radii: list[float]) -> dict[str, np.ndarray]:
-    """Return the atoms of the defective cell by the distance of their ideal places from the empty site.
+    """Return the atoms of the defective cell by the distance of their ideal places from the middle of the defect.
 
     In three dimensions, nearest image; a shell has the atoms beyond the radius before and up to its
-    own (A), and is named by the two. Raises ValueError for a shell without atoms.
+    own (A), the first those in the middle too, and is named by the two. Raises ValueError for a shell without atoms.
     """
     distances = defect.distances
     found = {}
     for inner, outer in zip([0.0, *outer_radii], outer_radii, strict=False):
-        members = np.flatnonzero((distances > inner) & (distances <= outer))
+        members = np.flatnonzero((distances > (inner or -1.0)) & (distances <= outer))
         if not len(members):
             raise ValueError(
-                f"no atom of the {len(defect.atoms)}-atom cell lies {inner:g} to {outer:g} A from the empty "
-                f"site; the nearest lies at {distances.min():.2f}, the farthest at {distances.max():.2f} A: "
+                f"no atom of the {len(defect.atoms)}-atom cell lies {inner:g} to {outer:g} A from the middle "
+                f"of the defect; the nearest lies at {distances.min():.2f}, the farthest at {distances.max():.2f} A: "
                 "change outer_radii"
             )
         found[f"{inner:g} to {outer:g} Å"] = members
@@ -149,7 +151,7 @@ def shells(defect: Defect, outer_radii: list[float]) -> dict[str, np.ndarray]:
 
 
 def rings(defect: Defect) -> list[tuple[float, np.ndarray]]:
-    """Return (distance in A, atoms) of each set of one species whose ideal places lie equally far away."""
+    """Return (distance in A, atoms) of each set of one species whose ideal places lie equally far from the defect."""
     distances, found = defect.distances, []
     for symbol in dict.fromkeys(defect.atoms.symbols):
         members = np.flatnonzero(defect.atoms.symbols == symbol)
@@ -192,15 +194,19 @@ def densities_per_atom(
 def redistributed_by_ring(
     sheet: DefectiveSheet, sampled: Spectrum, by_site: np.ndarray, grid: np.ndarray, smearing: float
 ) -> dict[str, np.ndarray]:
-    """Return for each species (2, n_rings): distance from the empty site in A, and what is `redistributed` there.
+    """Return for each species (2, n_rings): distance from the middle of the defect in A, and what is `redistributed` there.
 
-    `sampled` has the shares of each ring, named by its number; `by_site` as for `densities_per_atom`.
+    Its own atoms are left out. `sampled` has the shares of each ring, named by its number; `by_site` as for `densities_per_atom`.
     """
-    circles = rings(sheet.vacancy)
-    groups = {str(i): atoms for i, (_, atoms) in enumerate(circles)}
+    circles = {
+        str(i): ring
+        for i, ring in enumerate(rings(sheet.defect))
+        if not np.isin(ring[1], sheet.defect.own).any()
+    }
+    groups = {number: atoms for number, (_, atoms) in circles.items()}
     pairs = densities_per_atom(sheet, sampled, by_site, groups, grid, smearing).values()
     found: dict[str, list[tuple[float, float]]] = {}
-    for (distance, atoms), pair in zip(circles, pairs, strict=True):
+    for (distance, atoms), pair in zip(circles.values(), pairs, strict=True):
         species = sheet.relaxed.symbols[atoms[0]]
         found.setdefault(species, []).append((distance, redistributed(*pair, grid)))
     return {species: np.array(points).T for species, points in found.items()}

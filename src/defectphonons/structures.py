@@ -1,17 +1,41 @@
-"""Monolayers, supercells, strain and vacancies. Lengths in A; z is out of plane."""
+"""Monolayers, supercells, strain and point defects. Lengths in A; z is out of plane."""
 
 import difflib
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import spglib
 from ase import Atoms
 from ase.build import mx2
+from ase.data import atomic_numbers, covalent_radii
 from ase.formula import Formula
 from ase.geometry import find_mic, get_distances
 
 CHALCOGENS = ("S", "Se", "Te")
 HEIGHT = 14.0  # A, cell height of the reference data: more than 10 A of vacuum
+# V_Se, V_Se2, O_Se; of a pair the second with the number of the neighbour, V_Se(1).
+PART = re.compile(r"([A-Z][a-z]?)_([A-Z][a-z]?)(2?)(?:\(([1-9])\))?")
+
+
+def elements(formula: str) -> tuple[str, str]:
+    """Return metal and chalcogen of a `formula` of the kind MX2. Raises ValueError for another formula."""
+    try:
+        counts = Formula(formula).count()
+        metal, chalcogen = counts
+        matches = (
+            counts[metal] == 1
+            and counts[chalcogen] == 2
+            and chalcogen in CHALCOGENS
+            and metal not in CHALCOGENS
+        )
+    except ValueError:
+        matches = False
+    if not matches:
+        raise ValueError("must be one metal and two chalcogens, like 'MoS2'")
+    return metal, chalcogen
 
 
 def monolayer(formula: str, lattice_constant: float, thickness: float) -> Atoms:
@@ -22,13 +46,9 @@ def monolayer(formula: str, lattice_constant: float, thickness: float) -> Atoms:
     Raises ValueError if `formula` is not of the kind MX2.
     """
     try:
-        counts = Formula(formula).count()
-        metal, *chalcogen = counts
-        matches = list(counts.values()) == [1, 2] and chalcogen[0] in CHALCOGENS and metal not in CHALCOGENS
-    except ValueError:
-        matches = False
-    if not matches:
-        raise ValueError(f"formula = {formula!r}: must be one metal and two chalcogens, like 'MoS2'")
+        elements(formula)
+    except ValueError as error:
+        raise ValueError(f"formula = {formula!r}: {error}") from None
     atoms = mx2(formula, kind="2H", a=lattice_constant, thickness=thickness)
     atoms.cell[2] = (0.0, 0.0, HEIGHT)
     atoms.positions[:, 2] += HEIGHT / 2 - atoms.positions[0, 2]
@@ -36,10 +56,14 @@ def monolayer(formula: str, lattice_constant: float, thickness: float) -> Atoms:
     return atoms
 
 
-def strained(atoms: Atoms, strain: float) -> Atoms:
-    """A copy with the in-plane cell and positions scaled by 1 + `strain`."""
+def strained(atoms: Atoms, strain: float | Sequence[float]) -> Atoms:
+    """Return a copy whose in-plane cell and positions are scaled by 1 + `strain`.
+
+    One number is biaxial; two are along x and along y, the zigzag and the armchair direction of a `monolayer`.
+    """
+    xx, yy = strain if isinstance(strain, Sequence) else (strain, strain)
     copy = atoms.copy()
-    copy.set_cell(atoms.cell.array * [[1 + strain], [1 + strain], [1.0]], scale_atoms=True)
+    copy.set_cell(atoms.cell.array * [1 + xx, 1 + yy, 1.0], scale_atoms=True)
     return copy
 
 
@@ -55,74 +79,182 @@ def space_group(atoms: Atoms, symprec: float = 1e-4) -> str:
 
 @dataclass(frozen=True)
 class Defect:
-    """A vacancy in a supercell. Indices count atoms of the defective cell unless said otherwise."""
+    """A point defect in a supercell: lattice sites that are empty or hold an atom of another element.
+
+    Indices count atoms of the defective cell unless said otherwise.
+    """
 
     name: str
-    atoms: Atoms
+    atoms: Atoms  # every atom on a site of the perfect lattice
     pristine: Atoms
-    site: np.ndarray  # (3,) ideal position of the missing atom, A
-    kept: np.ndarray  # (N,) index in `pristine` of each atom
-    neighbours: np.ndarray  # the nearest shell of the other species round the site
-    across: np.ndarray  # the atom of the missing species below or above it, none for a metal
+    changed: list[int]  # the atoms of `pristine` whose sites are empty or hold another element
+    lattice_sites: np.ndarray  # (N,) the atom of `pristine` on whose site each atom stands
+
+    @classmethod
+    def of(cls, pristine: Atoms, name: str) -> "Defect":
+        """Make the defect `name` in a supercell of a monolayer MX2, in the middle of its upper side.
+
+        Names are 'V_Se' (no atom on a site of Se), 'V_Se2' (none on both sites of a column), 'O_Se' (O on a site of Se),
+        and pairs such as 'V_Se+V_Se(1)', whose second member is on the nearest site of the same side; (2) is the
+        second nearest, and so on, by their distances along the unstrained sheet. Raises ValueError for another name.
+        """
+        changes = changed_sites(pristine, name)
+        atoms = pristine.copy()
+        for site, element in changes.items():
+            atoms.symbols[site] = element or "X"
+        lattice_sites = np.flatnonzero([changes.get(i, "") is not None for i in range(len(pristine))])
+        return cls(name, atoms[lattice_sites], pristine, list(changes), lattice_sites)
+
+    @cached_property
+    def site(self) -> np.ndarray:
+        """(3,) the middle in A of the sites that are changed."""
+        first, *others = self.pristine.positions[self.changed]
+        apart = [np.zeros(3)] + [find_mic(other - first, self.pristine.cell)[0] for other in others]
+        return first + np.mean(apart, axis=0)
+
+    @cached_property
+    def empty(self) -> list[int]:
+        """The atoms of `pristine` that are missing."""
+        return [site for site in self.changed if site not in self.lattice_sites]
+
+    @cached_property
+    def own(self) -> np.ndarray:
+        """The atoms that stand on sites of other elements."""
+        return np.flatnonzero(np.isin(self.lattice_sites, self.changed))
+
+    @property
+    def removed(self) -> list[str]:
+        """The elements of the atoms that are taken away from the perfect sheet."""
+        return [self.pristine.symbols[site] for site in self.changed]
+
+    @cached_property
+    def neighbours(self) -> np.ndarray:
+        """The nearest shells of the other species round the changed sites."""
+        nearest = set()
+        for site in self.changed:
+            lengths = self.pristine.get_distances(site, range(len(self.pristine)), mic=True)
+            # A thin sheet has the atom across the plane as near as the others: it is not one of them.
+            lengths[self.pristine.symbols == self.pristine.symbols[site]] = np.inf
+            nearest |= set(np.flatnonzero(lengths < 1.1 * lengths.min()).tolist())
+        return np.flatnonzero(np.isin(self.lattice_sites, list(nearest - set(self.changed))))
+
+    @cached_property
+    def across(self) -> np.ndarray:
+        """The atoms on the other side of the sheet, below or above a changed site; none for a metal."""
+        same_column = set()
+        for site in self.changed:
+            vectors = self.pristine.get_distances(site, range(len(self.pristine)), mic=True, vector=True)
+            same_column |= set(np.flatnonzero(np.linalg.norm(vectors[:, :2], axis=1) < 0.1).tolist())
+        return np.flatnonzero(np.isin(self.lattice_sites, list(same_column - set(self.changed))))
 
     @property
     def local(self) -> np.ndarray:
-        """The atoms whose motion counts as motion at the defect: neighbours and the one across."""
-        return np.concatenate([self.neighbours, self.across])
+        """The atoms whose motion counts as motion at the defect: its own, the neighbours and those across."""
+        return np.concatenate([self.own, self.neighbours, self.across])
 
-    @property
+    @cached_property
     def from_site(self) -> np.ndarray:
-        """(N, 3) vectors in A from the empty site to the nearest image of each atom's ideal place."""
+        """(N, 3) vectors in A from the middle of the defect to the nearest image of each atom's site."""
         return find_mic(self.atoms.positions - self.site, self.atoms.cell)[0]
 
-    @property
+    @cached_property
     def distances(self) -> np.ndarray:
         """(N,) lengths of the same."""
         return np.linalg.norm(self.from_site, axis=1)
 
+    @property
+    def start(self) -> Atoms:
+        """The atoms where a relaxation begins: a substituted chalcogen is moved along z to bonds of its covalent radius."""
+        start = self.atoms.copy()
+        for atom in self.own:
+            site = self.lattice_sites[atom]
+            before = self.pristine.symbols[site]
+            if before not in CHALCOGENS:
+                continue
+            vectors = self.pristine.get_distances(site, range(len(self.pristine)), mic=True, vector=True)
+            vectors = vectors[~(self.pristine.symbols == before)]
+            lengths = np.linalg.norm(vectors, axis=1)
+            bond = vectors[lengths.argmin()]
+            longer = covalent_radii[start.numbers[atom]] - covalent_radii[atomic_numbers[before]]
+            height = np.sqrt(max((lengths.min() + longer) ** 2 - bond[0] ** 2 - bond[1] ** 2, 0.25))
+            start.positions[atom, 2] += bond[2] + np.copysign(height, -bond[2])
+        return start
 
-def defect_species(pristine: Atoms, name: str) -> str:
-    """Species that the vacancy `name` ('V_S') removes; ValueError if `pristine` has none such."""
-    known = [f"V_{symbol}" for symbol in dict.fromkeys(pristine.symbols)]
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else ""
-        raise ValueError(
-            f"unknown defect {name!r} of {pristine.symbols.formula.reduce()[0]}; known: {', '.join(known)}{hint}"
-        )
-    return name.removeprefix("V_")
 
+def defect_parts(formula: str, name: str) -> list[tuple[str, str, bool, int]]:
+    """Return what the parts of a defect's name say: element or 'V', that of the site, whether a whole column, which neighbour.
 
-def vacancy(pristine: Atoms, name: str) -> Defect:
-    """`pristine` without one atom: of species X for `name` 'V_X', the uppermost next to the middle.
-
-    Raises ValueError for an unknown name.
+    Raises ValueError if a monolayer of that `formula`, MX2, can have no defect of that name.
     """
-    species = defect_species(pristine, name)
-    candidates = np.flatnonzero(pristine.symbols == species)
-    height = pristine.positions[candidates, 2]
-    candidates = candidates[height > height.max() - 0.1]
-    middle = pristine.cell.array[:2].sum(axis=0)[:2] / 2
-    distances = np.linalg.norm(pristine.positions[candidates, :2] - middle, axis=1)
-    # Rounded, so that of equally near sites every machine takes the first.
-    removed = candidates[np.argmin(distances.round(6))]
+    metal, chalcogen = elements(formula)
+    known = [
+        f"V_{metal}",
+        f"V_{chalcogen}",
+        f"V_{chalcogen}2",
+        f"{metal}_{chalcogen}",
+        f"{chalcogen}_{metal}",
+    ]
+    parts = []
+    for number, text in enumerate(name.split("+")):
+        match = PART.fullmatch(text)
+        on, site, column, shell = match.groups() if match else ("", "", "", None)
+        right = (on == "V" or atomic_numbers.get(on)) and site in (metal, chalcogen) and on != site
+        if not right or (column and site == metal) or (number > 0) != bool(shell) or number > 1:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean '{close[0]}'?" if close else ""
+            raise ValueError(
+                f"{name!r} is no defect of {formula}; known: {', '.join(known)}, another element on a site "
+                f"('O_{chalcogen}') and pairs ('V_{chalcogen}+V_{chalcogen}(1)' on nearest sites){hint}"
+            )
+        parts.append((on, site, bool(column), int(shell or 0)))
+    return parts
 
-    site = pristine.positions[removed].copy()
-    kept = np.delete(np.arange(len(pristine)), removed)
-    atoms = pristine[kept]
-    vectors, lengths = get_distances(site, atoms.positions, cell=atoms.cell, pbc=True)
-    # A thin sheet has the atom across the plane as near as the others: it is not one of them.
-    lengths = np.where(atoms.symbols == species, np.inf, lengths[0])
-    same_column = np.linalg.norm(vectors[0][:, :2], axis=1) < 0.1
-    return Defect(
-        name=name,
-        atoms=atoms,
-        pristine=pristine,
-        site=site,
-        kept=kept,
-        neighbours=np.flatnonzero(lengths < 1.1 * lengths.min()),
-        across=np.flatnonzero(same_column),
+
+def changed_sites(pristine: Atoms, name: str) -> dict[int, str | None]:
+    """Return the sites of `pristine` that the defect `name` changes, each with its new element, None for an empty one.
+
+    Raises ValueError for an unknown name, and for a pair whose members are not nearest images of each other.
+    """
+    changes: dict[int, str | None] = {}
+    first = None
+    for on, species, column, shell in defect_parts(str(pristine.symbols.formula.reduce()[0]), name):
+        candidates = np.flatnonzero(pristine.symbols == species)
+        height = pristine.positions[candidates, 2]
+        candidates = candidates[height > height.max() - 0.1]
+        if first is None:
+            middle = pristine.cell.array[:2].sum(axis=0)[:2] / 2
+            distances = np.linalg.norm(pristine.positions[candidates, :2] - middle, axis=1)
+            # Rounded, so that of equally near sites every machine takes the first.
+            first = site = int(candidates[np.argmin(distances.round(6))])
+        else:
+            site = neighbour(pristine, first, candidates, shell, name)
+        apart = pristine.get_distances(site, range(len(pristine)), mic=True, vector=True)[:, :2]
+        same_column = np.flatnonzero(np.linalg.norm(apart, axis=1) < 0.1).tolist()
+        for each in same_column if column else [site]:
+            changes[each] = None if on == "V" else on
+    return changes
+
+
+def neighbour(pristine: Atoms, first: int, candidates: np.ndarray, shell: int, name: str) -> int:
+    """Return of `candidates` one in the shell of that number about the atom `first`, by distances along the unstrained sheet."""
+    ideal, lengths = pristine.copy(), pristine.cell.lengths()[:2]
+    ideal.set_cell(
+        [*[lengths.mean()] * 2, lengths.mean(), 90, 90, round(pristine.cell.angles()[2], -1)],
+        scale_atoms=True,
     )
+    vectors = ideal.get_distances(first, candidates, mic=True, vector=True)[:, :2]
+    distances = np.linalg.norm(vectors, axis=1).round(3)
+    shells = np.unique(distances[distances > 0.1])
+    shells = shells[shells < lengths.min() / 2 - 0.1]
+    if shell > len(shells):
+        raise ValueError(
+            f"defect {name!r}: a cell of {lengths.min():.1f} A has only {len(shells)} shells of such sites nearer than half "
+            "of it, so that the pair would be another with its own images: give a larger supercell"
+        )
+    members = np.flatnonzero(distances == shells[shell - 1])
+    # Of equally near sites that along the first direction counted from x.
+    directions = np.arctan2(vectors[members, 1], vectors[members, 0]).round(6) % (2 * np.pi)
+    return int(candidates[members[directions.argmin()]])
 
 
 def distances_from_vacancy(atoms: Atoms, primitive: Atoms) -> np.ndarray:
@@ -138,12 +270,13 @@ def distances_from_vacancy(atoms: Atoms, primitive: Atoms) -> np.ndarray:
     return distances[:, distances.min(axis=0) > 1.0].min(axis=1, initial=np.inf)
 
 
-def neighbour_displacements(defect: Defect, relaxed: Atoms) -> dict[str, float]:
-    """How the nearest shell relaxed: towards the defect's axis, along z, and the distances within it, in A.
+def neighbour_displacements(defect: Defect, relaxed: Atoms) -> dict[str, float | list[float]]:
+    """Return how the nearest shell relaxed: towards the defect's axis, along z, and the distances within it, in A.
 
     `relaxed` has the atoms of `defect.atoms` in the same order. Averages over the shell, the distances
     over those that are the shortest before. Along z relative to the atoms of the same species farthest
-    from the defect: a sheet that domes in a periodic cell has no other level.
+    from the defect: a sheet that domes in a periodic cell has no other level. With the height of each of the defect's own
+    atoms above the mean of the shell.
     """
     shell = defect.neighbours
     ideal = defect.from_site[shell]
@@ -161,4 +294,5 @@ def neighbour_displacements(defect: Defect, relaxed: Atoms) -> dict[str, float]:
         "up_A": float(moved[:, 2].mean() - level),
         "before_A": float(before[shortest].mean()),
         "after_A": float(after[shortest].mean()),
+        "own_heights_A": (relaxed.positions[defect.own, 2] - relaxed.positions[shell, 2].mean()).tolist(),
     }

@@ -32,23 +32,47 @@ class Irrep:
 
 
 def irreps(embedded: Embedded) -> list[Irrep]:
-    """A1, A2 and E where the axis through the defect is one of C3v; else one, named A, of all coordinates."""
+    """Return the irreps of the defect's point group C3v, D3h, C2v or Cs; of another group one, named A, of all coordinates."""
     operations = [operation for operation, _ in embedded.operations]
     matrices = [on_coordinates(*operation) for operation in embedded.operations]
+    one = eye_array(3 * len(embedded.sites), format="csr")
+    in_plane = [i for i, operation in enumerate(operations) if np.allclose(operation, np.diag([1, 1, -1]))]
+    parities = {"": one}
+    if in_plane:
+        parities = {"'": (one + matrices[in_plane[0]]) / 2, "''": (one - matrices[in_plane[0]]) / 2}
+    vertical = [i for i, operation in enumerate(operations) if operation[2, 2] > 0]
+    operations, matrices = [operations[i] for i in vertical], [matrices[i] for i in vertical]
     signs = [np.linalg.det(operation) for operation in operations]
-    if len(operations) != 6 or sum(sign > 0 for sign in signs) != 3:
-        return [Irrep("A", [eye_array(3 * len(embedded.sites), format="csr")])]
-    one_dimensional = [
-        Irrep(name, [range_of(sum(w * matrix for w, matrix in zip(weights, matrices, strict=True)) / 6)])
-        for name, weights in (("A1", np.ones(6)), ("A2", signs))
-    ]
-    # E: the row that transforms like x, and from it the one that transforms like y.
-    onto_x, x_to_y = (
-        sum(operation[row, 0] * matrix for operation, matrix in zip(operations, matrices, strict=True)) / 3
-        for row in (0, 1)
+    mirrors = sum(sign < 0 for sign in signs)
+    order = len(operations)
+    even, odd = (
+        sum(w * matrix for w, matrix in zip(ws, matrices, strict=True)) / order for ws in ([1] * order, signs)
     )
-    along_x = range_of(onto_x)
-    return [*one_dimensional, Irrep("E", [along_x, x_to_y @ along_x])]
+    found = []
+    for parity, projector in parities.items():
+        if (order, mirrors) == (6, 3):
+            # Of D3h, 1 and 2 say what a rotation by pi about an axis in the plane does: it is the product of both mirrors.
+            names = ("A2", "A1") if parity == "''" else ("A1", "A2")
+            for name, whole in zip(names, (even, odd), strict=True):
+                found.append(Irrep(name + parity, [range_of(whole @ projector)]))
+            # E: the row that transforms like x, and from it the one that transforms like y.
+            onto_x, x_to_y = (
+                sum(
+                    operation[row, 0] * matrix for operation, matrix in zip(operations, matrices, strict=True)
+                )
+                / 3
+                for row in (0, 1)
+            )
+            along_x = range_of(onto_x @ projector)
+            found.append(Irrep("E" + parity, [along_x, x_to_y @ along_x]))
+        elif (order, mirrors) == (2, 1):
+            # Cs, whose only mirror is vertical; C2v, whose axis lies in the plane.
+            names = {"": ("A'", "A''"), "'": ("A1", "B2"), "''": ("B1", "A2")}[parity]
+            for name, whole in zip(names, (even, odd), strict=True):
+                found.append(Irrep(name, [range_of(whole @ projector)]))
+        else:
+            found.append(Irrep("A" + parity, [range_of(projector) if parity else one]))
+    return [irrep for irrep in found if irrep.rows[0].shape[1]]
 
 
 def range_of(projector: csr_array) -> csr_array:
@@ -107,12 +131,12 @@ class Isolated:
         self.fourier = embedded.perfect.fourier(grid)
         self.irreps = irreps(embedded)
         change = embedded.change.toarray()
-        if embedded.vacant:
-            # The ghost at a frequency far below all others: it takes its states with it.
-            change[:3, :3] -= np.linalg.norm(self.fourier[0, 0]) * np.eye(3)
+        # The ghosts at a frequency far below all others: they take their states with them.
+        ghosts = (3 * np.array(embedded.vacant, dtype=int)[:, None] + np.arange(3)).ravel()
+        change[ghosts, ghosts] -= np.linalg.norm(self.fourier[0, 0])
         self.changes = [irrep.rows[0].T @ change @ irrep.rows[0] for irrep in self.irreps]
         self.ghosts = [
-            len(irrep.rows) * round((irrep.rows[0][:3] ** 2).sum()) * embedded.vacant for irrep in self.irreps
+            len(irrep.rows) * round((irrep.rows[0].toarray()[ghosts] ** 2).sum()) for irrep in self.irreps
         ]
 
     def perfect(self, frequency: float, broadening: float) -> list[np.ndarray]:
@@ -212,8 +236,7 @@ class Isolated:
             shares[(abs(poles.real - centre) > reach * step) | (poles.imag > step / 10)] = 0
             return poles[shares.argmax()], float(shares.max())
 
-        symbols = self.embedded.perfect.primitive.symbols[self.embedded.sites[:, 2]]
-        variances = np.array([spectra.mass_variance(symbol) for symbol in symbols])
+        variances = np.array([spectra.mass_variance(symbol) for symbol in self.embedded.symbols])
         resonances, without = [], 0
         for number, (irrep, change) in enumerate(zip(self.irreps, self.changes, strict=True)):
             for centre in np.round(peaks[irrep.name], 9).tolist():
@@ -242,7 +265,10 @@ class Isolated:
 
     @cached_property
     def gaps(self) -> list[tuple[float, float]]:
-        """Return the intervals of frequency in THz without states of the perfect sheet; the last begins above all bands."""
+        """Return the intervals of frequency in THz without states of the perfect sheet.
+
+        The last goes from the top of all bands to where the defect can have no state either.
+        """
         values = np.linalg.eigvalsh(self.fourier).reshape(-1, self.fourier.shape[-1])
         bands = np.sqrt(np.clip(values, 0, None))
         lower, upper = bands.min(axis=0), np.maximum.accumulate(bands.max(axis=0))
@@ -251,7 +277,9 @@ class Isolated:
             for end, start in zip(upper[:-1], lower[1:], strict=True)
             if start > end
         ]
-        return [*inner, (float(upper[-1]), float(1.5 * upper[-1]))]
+        # No eigenvalue of D + V is above the sum of the largest of each.
+        above = max(np.linalg.eigvalsh(change)[-1] for change in self.changes)
+        return [*inner, (float(upper[-1]), float(np.sqrt(upper[-1] ** 2 + max(above, 1.0))))]
 
     def bound_states(self) -> list[Bound]:
         """Find where 1 - G V is singular in the gaps of the perfect sheet, by irrep.
@@ -268,9 +296,10 @@ class Isolated:
 
         bound = []
         for lower, upper in self.gaps:
-            half = (upper - lower) / 2
+            last = upper == self.gaps[-1][1]
+            half = (upper - lower) / (1 if last else 2)
             steps = np.geomspace(1e-4, half, max(2, 1 + round(2 * np.log10(half / 1e-4))))
-            ends = [] if upper == self.gaps[-1][1] else upper - steps[-2::-1]
+            ends = [] if last else upper - steps[-2::-1]
             places = np.concatenate([lower + steps, ends])
             values = np.array([determinant(place) for place in places])
             for number, irrep in enumerate(self.irreps):
@@ -341,7 +370,7 @@ def spectral(
     """Return (n, n_q) states per THz and cell at each q of `response`, for defects at random places.
 
     The average T-matrix approximation, -2 w / pi Im Tr 1 / (z - D(q) - c T(q, z)), with `concentration` c the
-    defects per primitive cell: first order in c. Integrates to 3S - 3c for a vacancy.
+    defects per primitive cell: first order in c. Integrates to 3S - 3c for an empty site.
     R. J. Elliott, J. A. Krumhansl, P. L. Leath, Rev. Mod. Phys. 46, 465 (1974), section III.
     """
     z = (response.frequencies + 1j * response.broadening) ** 2

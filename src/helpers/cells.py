@@ -35,7 +35,7 @@ class Densities:
         return cls(
             spectra.density_of_states(sampled, grid, smearing),
             spectra.density_of_states(sampled, grid, smearing, "local"),
-            by_site[sheet.sites(sheet.vacancy.local)].sum(axis=0),
+            by_site[sheet.sites(sheet.defect.local)].sum(axis=0),
             by_site,
         )
 
@@ -65,7 +65,7 @@ def against_pristine(
     optical = {peak: localisation.contrast(local, pristine, grid, peak) for peak in peaks}
     grown = find_peaks(local - pristine, prominence=1.5)[0]
     return {
-        "supercell": round((len(sheet.vacancy.pristine) / len(sheet.primitive)) ** 0.5),
+        "supercell": round((len(sheet.defect.pristine) / len(sheet.primitive)) ** 0.5),
         "atoms": len(sheet.relaxed),
         "space_group": structures.space_group(sheet.relaxed),
         "redistributed": {"total": total, "local": localisation.redistributed(local, pristine, grid)},

@@ -19,8 +19,24 @@ def relaxed_defect(run: Any, potential: Potential) -> tuple[Atoms, Defect, Atoms
     kept = {"potential": potential, "hold_symmetry": True, "folder": run.shared_folder / "relaxed"}
     primitive = relaxation.relax(start, relax_cell=True, **kept)
     primitive = relaxation.relax(structures.strained(primitive, run.strain), **kept)
-    vacancy = structures.vacancy(structures.supercell(primitive, run.supercell), run.defect)
-    return primitive, vacancy, relaxation.relax(vacancy.atoms, **kept)
+    defect = Defect.of(structures.supercell(primitive, run.supercell), run.defect)
+    return primitive, defect, relaxation.relax(defect.start, **kept)
+
+
+def elements(run: Any) -> tuple[str, ...]:
+    """Return the elements of the sheet of a run and of its defect, those of the formula first."""
+    parts = structures.defect_parts(run.formula, run.defect)
+    return tuple(dict.fromkeys([*structures.elements(run.formula), *(on for on, *_ in parts if on != "V")]))
+
+
+def is_extrapolation(run: Any, vacancies: list[str]) -> bool:
+    """Return whether a model that was trained on `vacancies` of these elements has seen nothing like the defect of a run.
+
+    That it knows an element from the sheet says nothing of how it sits on a site of the other.
+    """
+    sheet = structures.elements(run.formula)
+    parts = structures.defect_parts(run.formula, run.defect)
+    return any(site not in vacancies or on in sheet for on, site, *_ in parts)
 
 
 def defective_sheet(run: Any, potential: Potential) -> DefectiveSheet:

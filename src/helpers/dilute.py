@@ -19,19 +19,17 @@ AT_DEFECT = 0.1  # weight at the defect from which a resonance is compared
 
 def groups(embedded: Embedded, defect: Defect) -> Groups:
     """Return the groups of sites in which the motion of a mode is counted, as of atoms by `helpers.cells.groups`."""
-    distances = np.linalg.norm(embedded.places, axis=1)
     return {
         "local": embedded.find(defect.from_site[defect.local]),
         "neighbours": embedded.find(defect.from_site[defect.neighbours]),
-        "within 7 Å": np.flatnonzero((distances > 0) & (distances < 7)),
+        "within 7 Å": embedded.within(7.0),
     }
 
 
 def shells(embedded: Embedded, outer_radii: list[float]) -> Groups:
-    """Return the sites by their distance in A from the site of the defect, which does not count itself."""
-    distances = np.linalg.norm(embedded.places, axis=1)
+    """Return the sites that hold an atom, by their distance in A from the middle of the defect."""
     return {
-        f"{inner:g} to {outer:g} Å": np.flatnonzero((distances > max(inner, 0.1)) & (distances <= outer))
+        f"{inner:g} to {outer:g} Å": embedded.within(outer, inner)
         for inner, outer in zip([0.0, *outer_radii], outer_radii, strict=False)
     }
 

@@ -22,8 +22,6 @@ from pydantic import (
 from helpers import paths, records
 
 Size = Annotated[int, Field(ge=3, le=24)]  # n of an n x n cell
-# Biaxial, relative to the model's own lattice constant; + 0.0 makes -0.0 and 0.0 the same.
-Strain = Annotated[float, Field(ge=-0.05, le=0.05), AfterValidator(lambda strain: strain + 0.0)]
 
 
 def literal(value: Any) -> Any:
@@ -32,6 +30,24 @@ def literal(value: Any) -> Any:
         return ast.literal_eval(value) if isinstance(value, str) else value
     except (ValueError, SyntaxError):
         return value
+
+
+def in_plane(strain: Any) -> float | list[float]:
+    """Return a strain relative to the model's own lattice constant: biaxial, or [along x, along y] where the two differ."""
+    parts = strain if isinstance(strain, (list, tuple)) else [strain]
+    if len(parts) not in (1, 2) or not all(
+        isinstance(part, (int, float)) and not isinstance(part, bool) for part in parts
+    ):
+        raise ValueError(
+            "must be a number (biaxial) or two (along x, zigzag, and along y, armchair), like [0.02, 0.0]"
+        )
+    if not all(-0.05 <= part <= 0.05 for part in parts):  # of NaN too
+        raise ValueError("must be from -0.05 to 0.05: beyond that no model has data")
+    values = [part + 0.0 for part in map(float, parts)]  # -0.0 and 0.0 are the same
+    return values[0] if len(set(values)) == 1 else values
+
+
+Strain = Annotated[Any, BeforeValidator(literal), AfterValidator(in_plane)]
 
 
 def for_a_file(text: str) -> str:
@@ -322,10 +338,24 @@ class Simulation(WithModel):
     thickness: float = Field(default=3.36, ge=1.0, le=6.0)
     strain: Strain = 0.0
 
+    @field_validator("formula")
+    @classmethod
+    def of_a_monolayer(cls, formula: str) -> str:
+        from defectphonons import structures
+
+        structures.elements(formula)
+        return formula
+
+    @property
+    def compressed(self) -> bool:
+        """Whether the sheet is shorter than it wants to be along some direction, so that it may buckle."""
+        return min(self.strain if isinstance(self.strain, list) else [self.strain]) < 0
+
     def named(self, supercells: list[int], content: str) -> str:
         """Return what a tag begins with: the cells, what is in them, their strain, and the model."""
         cells = "-".join(f"{n}x{n}" for n in supercells)
-        strain = f"{self.strain:.2f}" if self.strain == round(self.strain, 2) else f"{self.strain}"
+        parts = self.strain if isinstance(self.strain, list) else [self.strain]
+        strain = "_".join(f"{part:.2f}" if part == round(part, 2) else f"{part}" for part in parts)
         return f"{cells}_{content}_strain{strain}_{self.model_name}"
 
 
@@ -371,6 +401,15 @@ class WithDefect(Simulation):
 
     shown: ClassVar[tuple[str, ...]] = ("supercell", "defect", "strain", "model")
     defect: str = "V_Se"
+
+    @field_validator("defect")
+    @classmethod
+    def known_defect(cls, defect: str, known: ValidationInfo) -> str:
+        from defectphonons import structures
+
+        if "formula" in known.data:
+            structures.defect_parts(known.data["formula"], defect)
+        return defect
 
     @property
     def beginning(self) -> str:

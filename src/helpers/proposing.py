@@ -30,7 +30,7 @@ def cells(sheet: Atoms) -> dict[str, Atoms]:
     for n in (2, 3):
         perfect = structures.supercell(sheet, n)
         found[f"pristine_{n}x{n}"] = perfect
-        one = structures.vacancy(perfect, "V_Se")
+        one = structures.Defect.of(perfect, "V_Se")
         found[f"vacancy_{n}x{n}"] = one.atoms
         selenium = np.flatnonzero(one.atoms.symbols == "Se")
         seen = set()
@@ -47,7 +47,7 @@ def substituted() -> list[Atoms]:
     sheet = structures.monolayer("WSe2", *SHEET)
     found, seed = [], FIRST_SEED + 200
     for n, strains in ((2, STRAINS[:3]), (3, STRAINS[:1])):
-        vacancy = structures.vacancy(structures.supercell(sheet, n), "V_Se")
+        vacancy = structures.Defect.of(structures.supercell(sheet, n), "V_Se")
         to_metal = vacancy.from_site[vacancy.neighbours]
         bond = np.linalg.norm(to_metal, axis=1).mean()
         for element in ("O", "S"):

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from defectphonons import structures
 from helpers import parameters, paths, records
 from helpers.parameters import (
     Comparison,
@@ -20,13 +21,13 @@ from helpers.parameters import (
     Training,
 )
 
-DEFECTS = ("pristine", "V_Se", "V_W")
+PRISTINE = "pristine"
 
 
 def known_defect(name: str) -> str:
-    """`name`, if a cell of WSe2 can have it; ValueError if not."""
-    if name not in DEFECTS:
-        raise ValueError(f"is no defect of WSe2{parameters.suggestion(name, list(DEFECTS))}")
+    """Return `name`, if a cell of WSe2 can have it or it asks for the pristine sheet; ValueError if not."""
+    if name != PRISTINE:
+        structures.defect_parts("WSe2", name)
     return name
 
 
@@ -36,7 +37,7 @@ class Sweep(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
     supercells: Increasing[Annotated[parameters.Size, Field(ge=4)]]  # as 07 compares them
     defects: list[Annotated[str, AfterValidator(known_defect)]] = Field(
-        default=["pristine", "V_Se"], min_length=1
+        default=[PRISTINE, "V_Se"], min_length=1
     )
     strains: list[parameters.Strain] = Field(default=[0.0], min_length=1)
     models: list[str] = Field(default=["wse2-small"], min_length=1)
@@ -65,7 +66,7 @@ class Sweep(BaseModel):
                     "trust_model": self.trust_model,
                 }
                 for defect in self.defects:
-                    if defect == "pristine":
+                    if defect == PRISTINE:
                         found += [
                             Pristine(supercell=n, committee=self.committee, **how) for n in self.supercells
                         ]

@@ -26,14 +26,15 @@ from helpers.figures.style import (
 )
 
 
-def vacancy(defect: Defect, relaxed: Atoms) -> Figure:
-    """Top and side view of the relaxed cell within 7.5 A of the missing atom.
+def structure(defect: Defect, relaxed: Atoms) -> Figure:
+    """Draw top and side view of the relaxed cell within 7.5 A of the defect.
 
-    Arrows from the ideal places, five times as long as the atoms moved.
+    Arrows from the ideal places, five times as long as the atoms of the sheet moved.
     """
     radius, magnification = 7.5, 5.0
     from_site = find_mic(relaxed.positions - defect.site, relaxed.cell, relaxed.pbc)[0]
     moved = find_mic(relaxed.positions - defect.atoms.positions, relaxed.cell, relaxed.pbc)[0]
+    empty = find_mic(defect.pristine.positions[defect.empty] - defect.site, relaxed.cell, relaxed.pbc)[0]
     near = np.linalg.norm(from_site[:, :2], axis=1) < radius
     species = list(dict.fromkeys(relaxed.symbols))
     looks = dict(zip(species, ((SKY, 130), (ORANGE, 70), (GREEN, 70)), strict=False))
@@ -47,13 +48,19 @@ def vacancy(defect: Defect, relaxed: Atoms) -> Figure:
             colour, size = looks[relaxed.symbols[atom]]
             edge = "black" if atom in defect.local else "white"
             axes.scatter(*from_site[atom, [0, up]], s=size, color=colour, edgecolor=edge, linewidth=1.2)
-        arrows = shown[np.linalg.norm(moved[shown], axis=1) > 0.02]
+        arrows = shown[(np.linalg.norm(moved[shown], axis=1) > 0.02) & ~np.isin(shown, defect.own)]
         axes.quiver(
             *(from_site - moved)[arrows][:, [0, up]].T, *moved[arrows][:, [0, up]].T,
             angles="xy", scale_units="xy", scale=1 / magnification, width=0.005, color="black", zorder=5,
         )  # fmt: skip
         axes.scatter(
-            0, 0, s=110, facecolor="none", edgecolor=VERMILION, linestyle="--", linewidth=1.5, zorder=6
+            *empty[:, [0, up]].T,
+            s=110,
+            facecolor="none",
+            edgecolor=VERMILION,
+            linestyle="--",
+            linewidth=1.5,
+            zorder=6,
         )
         axes.set(ylabel=f"${'xyz'[up]}$ (Å)", aspect="equal", xlim=wide, ylim=wide if up == 1 else high)
     panels[1].set_xlabel("$x$ (Å)")
@@ -63,9 +70,11 @@ def vacancy(defect: Defect, relaxed: Atoms) -> Figure:
     ]
     handles += [
         Line2D([], [], marker="o", linestyle="", markerfacecolor="none", markeredgecolor="black", label="at the defect"),
-        Line2D([], [], marker="o", linestyle="", markerfacecolor="none", markeredgecolor=VERMILION, label="missing atom"),
         Line2D([], [], marker=r"$\rightarrow$", linestyle="", color="black", label=f"displacement × {magnification:g}"),
     ]  # fmt: skip
+    if defect.empty:
+        empty_site = {"markerfacecolor": "none", "markeredgecolor": VERMILION, "label": "missing atom"}
+        handles.insert(-1, Line2D([], [], marker="o", linestyle="", **empty_site))
     figure.legend(handles=handles, loc="outside lower center", ncols=3, handletextpad=0.1)
     return figure
 

@@ -148,7 +148,7 @@ def dft_sheet() -> tuple[dict[str, Any], Atoms]:
 def dft_vacancy() -> Defect:
     """Return the vacancy of data/reference in its 3 x 3 cell, before relaxation."""
     sheet, primitive = dft_sheet()
-    return structures.vacancy(
+    return Defect.of(
         structures.supercell(primitive, sheet["vacancy"]["supercell"]), sheet["vacancy"]["defect"]
     )
 

@@ -77,13 +77,13 @@ def of_defect(
     locals_of, shares, inward, partners = [], [], [], []
     for member in committee.members(found, run.model):
         sheet = defects.defective_sheet(run, member)
-        atoms = sheet.vacancy.local
+        atoms = sheet.defect.local
         sampled = spectra.on_mesh(sheet.phonon, mesh, {"local": atoms})
         bare = spectra.by_atom(sheet.pristine, mesh * run.supercell)
         densities = Densities.of(sheet, sampled, bare, grid, run.smearing)
         locals_of.append(densities.local)
         shares.append(localisation.redistributed(densities.local, densities.local_pristine, grid))
-        inward.append(structures.neighbour_displacements(sheet.vacancy, sheet.relaxed)["inward_A"])
+        inward.append(structures.neighbour_displacements(sheet.defect, sheet.relaxed)["inward_A"])
         paired = spectra.pair_sets(gamma, spectra.gamma_modes(sheet.phonon))
         partners.append({each.frequency_THz: each for each in paired})
     followed, modes = [], []
