@@ -80,6 +80,7 @@ class Embedded:
     perfect: Perfect
     sites: np.ndarray  # (n_sites, 3): two lattice vectors to the cell, the site in it; the defect's own first
     change: bsr_array  # (3 n_sites, 3 n_sites) THz^2, symmetric, in 3 x 3 blocks
+    own: int = 1  # how many of `sites`, the first, are the defect's own
     vacant: tuple[int, ...] = ()  # the sites that are empty: `change` takes away all that couples to them
     elements: dict[int, str] = field(
         default_factory=dict
@@ -87,10 +88,10 @@ class Embedded:
 
     @cached_property
     def places(self) -> np.ndarray:
-        """(n_sites, 3) ideal places in A, from the middle of the defect: of its vacant and substituted sites, else the first."""
+        """(n_sites, 3) ideal places in A, from the middle of the defect's own sites."""
         primitive = self.perfect.primitive
         places = self.sites[:, :2] @ primitive.cell.array[:2] + primitive.positions[self.sites[:, 2]]
-        return places - places[[*self.vacant, *self.elements] or [0]].mean(axis=0)
+        return places - places[: self.own].mean(axis=0)
 
     @cached_property
     def symbols(self) -> np.ndarray:
@@ -246,7 +247,7 @@ def embed(
     }
     whole = Perfect.of(Hessian.of(perfect.values()), primitive)
     elements = dict(enumerate(relaxed.symbols[defect.own], start=len(vacant)))
-    host = Embedded(whole, np.array(list(changes.index)), change, vacant)
+    host = Embedded(whole, np.array(list(changes.index)), change, len(changed), vacant)
     return with_elements(host, elements), residuals
 
 
