@@ -295,6 +295,7 @@ class Isolated:
             ]
 
         bound = []
+        edges = [end for gap in self.gaps for end in gap][:-1]
         for lower, upper in self.gaps:
             last = upper == self.gaps[-1][1]
             half = (upper - lower) / (1 if last else 2)
@@ -305,7 +306,7 @@ class Isolated:
             for number, irrep in enumerate(self.irreps):
                 for i in np.flatnonzero(values[:-1, number] * values[1:, number] < 0):
                     where = brentq(determinant, places[i], places[i + 1], args=(number,), xtol=1e-6)
-                    edge = min(abs(where - end) for gap in self.gaps for end in gap)
+                    edge = min(abs(where - end) for end in edges)
                     bound.append(Bound(irrep.name, float(where), float(edge)))
         return bound
 
