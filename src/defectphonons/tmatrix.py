@@ -119,6 +119,8 @@ class Bound:
     irrep: str
     frequency_THz: float
     from_band_THz: float  # distance to the nearest edge of a band
+    atoms: float  # that take part: participation ratio x N
+    weights: dict[str, float]  # of groups of sites
 
 
 class Isolated:
@@ -143,6 +145,14 @@ class Isolated:
         """Return [irrep] (n, n) Green's function of the perfect sheet on the vectors of the irrep's first row, 1/THz^2."""
         function = green(self.fourier, (frequency + 1j * broadening) ** 2, self.embedded.sites)
         return [irrep.rows[0].T @ function @ irrep.rows[0] for irrep in self.irreps]
+
+    def perfect_densities(self, frequencies: np.ndarray, broadening: float) -> np.ndarray:
+        """Return the states per THz (n, S) of each site in a cell of the perfect sheet, at `frequencies` (n,) in THz."""
+        size = self.fourier.shape[-1] // 3
+        sites = np.pad(np.arange(size)[:, None], ((0, 0), (2, 0)))
+        functions = [green(self.fourier, (w + 1j * broadening) ** 2, sites) for w in frequencies]
+        diagonals = np.diagonal(functions, axis1=1, axis2=2).reshape(len(frequencies), size, 3).sum(axis=2)
+        return -2 / np.pi * frequencies[:, None] * diagonals.imag
 
     def response(
         self,
@@ -281,11 +291,12 @@ class Isolated:
         above = max(np.linalg.eigvalsh(change)[-1] for change in self.changes)
         return [*inner, (float(upper[-1]), float(np.sqrt(upper[-1] ** 2 + max(above, 1.0))))]
 
-    def bound_states(self) -> list[Bound]:
-        """Find where 1 - G V is singular in the gaps of the perfect sheet, by irrep.
+    def bound_states(self, groups: dict[str, np.ndarray] | None = None) -> list[Bound]:
+        """Find where 1 - G V is singular in the gaps of the perfect sheet, by irrep, with the weights of `groups` of sites.
 
         Sought between frequencies whose distance from the edge of a band grows from 1e-4 THz by factors of the root of 10:
-        states that lie closer to an edge than that, or two between two of them, are not found.
+        states that lie closer to an edge than that, or two between two of them, are not found. A state is u = G V u, and its
+        norm over all sites of the sheet -(V u) dG/dz (V u), for dG/dz = -G^2.
         """
 
         def determinant(frequency: float, number: int | slice = slice(None)) -> Any:
@@ -307,8 +318,25 @@ class Isolated:
                 for i in np.flatnonzero(values[:-1, number] * values[1:, number] < 0):
                     where = brentq(determinant, places[i], places[i + 1], args=(number,), xtol=1e-6)
                     edge = min(abs(where - end) for end in edges)
-                    bound.append(Bound(irrep.name, float(where), float(edge)))
+                    motion = self.bound_motion(where, number, edge)
+                    weights = {name: float(motion[sites].sum()) for name, sites in (groups or {}).items()}
+                    atoms = float(1 / (motion**2).sum())
+                    bound.append(Bound(irrep.name, float(where), float(edge), atoms, weights))
         return bound
+
+    def bound_motion(self, frequency: float, number: int, from_band: float) -> np.ndarray:
+        """Return |e|^2 (n_sites,) of the bound state at `frequency` (THz) in an irrep, averaged over its rows; 1 over all the sheet."""
+        change, irrep = self.changes[number], self.irreps[number]
+        _, _, vectors = np.linalg.svd(
+            np.eye(len(change)) - self.perfect(frequency, 0.0)[number].real @ change
+        )
+        state = vectors[-1]
+        ends = frequency + from_band / 1000 * np.array([-1.0, 1.0])
+        lower, upper = (self.perfect(end, 0.0)[number].real for end in ends)
+        source = change @ state
+        norm = -source @ (upper - lower) @ source / np.diff(ends**2)[0]
+        moved = [(row @ state).reshape(-1, 3) ** 2 for row in irrep.rows]
+        return np.sum(moved, axis=(0, 2)) / len(moved) / norm
 
     def acoustic_widths(self, frequencies: np.ndarray) -> np.ndarray:
         """Return full widths (n, 3) in THz of ZA, TA and LA along Gamma-M at `frequencies` (n,) in THz, per defect and cell.

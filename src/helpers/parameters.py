@@ -396,20 +396,20 @@ class Pristine(WithCommittee, Sampled):
         return super().files | by_name(paths.DATA / "literature.json", *reference)
 
 
+def known_defect(defect: str, known: ValidationInfo) -> str:
+    """Return the name of a defect that a sheet of the formula can have; ValueError for another."""
+    from defectphonons import structures
+
+    if "formula" in known.data:
+        structures.defect_parts(known.data["formula"], defect)
+    return defect
+
+
 class WithDefect(Simulation):
     """What the notebooks on cells with one defect have in common."""
 
     shown: ClassVar[tuple[str, ...]] = ("supercell", "defect", "strain", "model")
-    defect: str = "V_Se"
-
-    @field_validator("defect")
-    @classmethod
-    def known_defect(cls, defect: str, known: ValidationInfo) -> str:
-        from defectphonons import structures
-
-        if "formula" in known.data:
-            structures.defect_parts(known.data["formula"], defect)
-        return defect
+    defect: Annotated[str, AfterValidator(known_defect)] = "V_Se"
 
     @property
     def beginning(self) -> str:
@@ -545,6 +545,32 @@ class Dilute(WithDefect):
     @property
     def files(self) -> dict[str, Path]:
         return super().files | {"claims": paths.DATA / "claims.json"}
+
+
+class Defects(Simulation):
+    """10_defects."""
+
+    step: ClassVar[str] = "10_defects"
+    shown: ClassVar[tuple[str, ...]] = ("defects", "supercell", "strain", "model")
+    dtype: Literal["float64", "float32"] = "float64"
+    defects: Annotated[list[str], BeforeValidator(literal), Field(min_length=1)] = ["V_Se", "V_Se2", "V_W"]
+    supercell: Annotated[Size, Field(ge=7)] = 7
+    radius: float = Field(default=11.0, ge=5.0, le=60.0)
+    mesh: int = Field(default=48, ge=12, le=1000)
+    broadening: Width = 0.05
+
+    @field_validator("defects")
+    @classmethod
+    def known_defects(cls, defects: list[str], known: ValidationInfo) -> list[str]:
+        return [known_defect(defect, known) for defect in defects]
+
+    @property
+    def beginning(self) -> str:
+        return self.named([self.supercell], "-".join(self.defects))
+
+    def cell(self, defect: str) -> DefectiveCell:
+        """Return the cell with that defect, with its relaxation and forces where 05 keeps them."""
+        return DefectiveCell(**self.shared(DefectiveCell) | {"defect": defect})
 
 
 class ActiveLearning(ModelOnData):

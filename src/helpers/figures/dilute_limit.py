@@ -11,6 +11,11 @@ from defectphonons.following import Continued
 from helpers.figures.style import BLUE, COLOURS, LINES, VERMILION, look, new, per_cm_above
 
 
+def irrep_label(name: str) -> str:
+    """Return the name of an irrep as mathematical text; any other name as it is."""
+    return re.sub(r"^(\w)(\d?)('*)$", r"$\1_{\2}\3$", name)
+
+
 def cells_and_largest(grid: np.ndarray, local: dict[str, np.ndarray]) -> Figure:
     """Draw the local DOS (states/THz) on `grid` (THz) of a defect in each cell; below, each less that of the last, the largest."""
     figure, (upper, lower) = new(6.3, 4.6, nrows=2, sharex=True, height_ratios=[2, 1])
@@ -32,8 +37,8 @@ def change_of_states(grid: np.ndarray, gained: dict[str, np.ndarray]) -> Figure:
     figure, (upper, lower) = new(6.3, 4.6, nrows=2, sharex=True)
     curves = list(gained.items()) + [("all", sum(gained.values()))]
     colours = (*COLOURS[: len(gained)], "black")
-    for (name, values), colour, line in zip(curves, colours, ("-", "--", "-.", "-"), strict=False):
-        label = re.sub(r"^(\w)(\d?)$", r"$\1_{\2}$", name)
+    for (name, values), colour, line in zip(curves, colours, (*LINES[: len(gained)], "-"), strict=True):
+        label = irrep_label(name)
         upper.plot(grid, values, line, color=colour, label=label)
         lower.plot(grid, np.gradient(values, grid), line, color=colour)
     for axes in (upper, lower):
