@@ -25,8 +25,8 @@ LONG = (
 # `pytest -m quick`, in less than a minute: the tests of these files but those that ask for a model, start a
 # notebook, Snakemake or a training.
 QUICK = (
-    "test_active", "test_dataset", "test_environment", "test_evaluation", "test_fingerprint", "test_import",
-    "test_inputs", "test_ledger", "test_notebooks", "test_packages", "test_phonons", "test_selection", "test_sweeps",
+    "test_active", "test_dataset", "test_emission", "test_environment", "test_evaluation", "test_fingerprint",
+    "test_import", "test_inputs", "test_ledger", "test_notebooks", "test_packages", "test_phonons", "test_selection", "test_sweeps",
 )  # fmt: skip
 SLOW_FIXTURES = {"mace", "compendium", "model"}
 SLOW_TESTS = {

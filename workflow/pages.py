@@ -26,7 +26,7 @@ ABOUT = {
     "ledger": "statement by statement, with what was measured",
 }
 GUIDES = [
-    "Read me first <README>", "docs/running", "docs/own_data", "docs/other_defects", "docs/cluster", "docs/results", "docs/force_constants", "docs/benchmarks", "docs/numbers",
+    "Read me first <README>", "docs/running", "docs/own_data", "docs/other_defects", "docs/cluster", "docs/results", "docs/force_constants", "docs/emission", "docs/benchmarks", "docs/numbers",
     "docs/figures", "data/README", "data/models/README", "CONTRIBUTING", "CHANGELOG",
 ]  # fmt: skip
 
