@@ -93,7 +93,9 @@ def test_a_substituted_atom_starts_at_the_bond_of_its_radius(sheet):
         assert np.ptp(bonds[name]) < 1e-9
     # Covalent radii: Se 1.20, O 0.66, S 1.05, W 1.62 A.
     before = sheet.get_distances(defect.changed[0], range(108), mic=True)[sheet.symbols == "W"].min()
-    assert bonds["S_Se"][0] == pytest.approx(before - 0.15) and bonds["W_Se"][0] == pytest.approx(before + 0.42)
+    assert bonds["S_Se"][0] == pytest.approx(before - 0.15) and bonds["W_Se"][0] == pytest.approx(
+        before + 0.42
+    )
     assert bonds["O_Se"][0] == pytest.approx(2.09, abs=0.15)  # by DFT
     assert Defect.of(sheet, "V_Se2").start == Defect.of(sheet, "V_Se2").atoms
 

@@ -206,7 +206,7 @@ def embedded():
                 change[sites.index(a), :, sites.index(b)] -= np.outer(one, other)
     perfect = Perfect(primitive, np.array(list(blocks)), np.array(list(blocks.values())))
     matrix = bsr_array(change.reshape(3 * len(sites), -1), blocksize=(3, 3))
-    return Embedded(perfect, np.array([(*site, 0) for site in sites]), matrix, vacant=True)
+    return Embedded(perfect, np.array([(*site, 0) for site in sites]), matrix, vacant=(0,))
 
 
 @pytest.fixture(scope="module")

@@ -226,14 +226,14 @@ def start_vector(embedded: Embedded, forces: np.ndarray) -> tuple[np.ndarray, np
             f"forces of shape {forces.shape} for {len(embedded.sites)} sites: give one row for each of embedded.sites, "
             "zero where there is none; embedded.find says which site an atom is"
         )
-    if embedded.vacant and forces[0].any():
+    empty = list(embedded.vacant)
+    if forces[empty].any():
         raise ValueError(
-            f"a force of {np.linalg.norm(forces[0]):g} eV/A on the empty site, the first: it must be zero"
+            f"a force of {np.linalg.norm(forces[empty]):g} eV/A on an empty site ({empty}): it must be zero"
         )
-    occupied = slice(int(embedded.vacant), None)
-    masses = embedded.perfect.primitive.get_masses()[embedded.sites[occupied, 2]]
+    occupied = np.delete(np.arange(len(forces)), empty)
     start = np.zeros(forces.shape)
-    start[occupied], net_force = projected(masses, forces[occupied])
+    start[occupied], net_force = projected(embedded.masses[occupied], forces[occupied])
     return start, net_force
 
 
@@ -314,6 +314,7 @@ def with_substrate(embedded: Embedded, gap: float) -> Embedded:
     blocks[own, along_z, along_z] += gap**2
     change = embedded.change
     if embedded.vacant:
-        empty = csr_array(([gap**2], ([2], [2])), shape=change.shape)
-        change = (change - empty).tobsr((3, 3))
+        empty = 3 * np.array(embedded.vacant) + 2
+        springs = csr_array((np.full(len(empty), gap**2), (empty, empty)), shape=change.shape)
+        change = (change - springs).tobsr((3, 3))
     return replace(embedded, perfect=replace(perfect, blocks=blocks), change=change)

@@ -16,7 +16,7 @@ from ase.geometry import find_mic, get_distances
 
 CHALCOGENS = ("S", "Se", "Te")
 HEIGHT = 14.0  # A, cell height of the reference data: more than 10 A of vacuum
-# V_Se, V_Se2, O_Se; of a pair the second with the number of the neighbour, V_Se(1).
+# V_S, V_S2, O_S; of a pair the second with the number of the neighbour, V_S(1).
 PART = re.compile(r"([A-Z][a-z]?)_([A-Z][a-z]?)(2?)(?:\(([1-9])\))?")
 
 
@@ -94,8 +94,8 @@ class Defect:
     def of(cls, pristine: Atoms, name: str) -> "Defect":
         """Make the defect `name` in a supercell of a monolayer MX2, in the middle of its upper side.
 
-        Names are 'V_Se' (no atom on a site of Se), 'V_Se2' (none on both sites of a column), 'O_Se' (O on a site of Se),
-        and pairs such as 'V_Se+V_Se(1)', whose second member is on the nearest site of the same side; (2) is the
+        Names are 'V_S' (no atom on a site of S), 'V_S2' (none on both sites of a column), 'O_S' (O on a site of S),
+        and pairs such as 'V_S+V_S(1)', whose second member is on the nearest site of the same side; (2) is the
         second nearest, and so on, by their distances along the unstrained sheet. Raises ValueError for another name.
         """
         changes = changed_sites(pristine, name)
