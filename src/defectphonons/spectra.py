@@ -15,6 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from tqdm import tqdm
 
 PER_CM = 33.35640951981521  # cm-1 in 1 THz
+MEV = 4.135667696923859  # meV in 1 THz
 IMAGINARY = -1e-4  # THz; above it a negative frequency is the rounding of an acoustic mode at Gamma
 HIGH_SYMMETRY = {"Γ": (0.0, 0.0, 0.0), "M": (0.5, 0.0, 0.0), "K": (1 / 3, 1 / 3, 0.0)}
 Groups = dict[str, np.ndarray]  # name -> indices of atoms

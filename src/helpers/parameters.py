@@ -556,7 +556,7 @@ class Defects(Simulation):
     defects: Annotated[list[str], BeforeValidator(literal), Field(min_length=1)] = ["V_Se", "V_Se2", "V_W"]
     supercell: Annotated[Size, Field(ge=7)] = 7
     radius: float = Field(default=11.0, ge=5.0, le=60.0)
-    mesh: int = Field(default=48, ge=12, le=1000)
+    mesh: int = Field(default=96, ge=12, le=1000)
     broadening: Width = 0.05
 
     @field_validator("defects")
