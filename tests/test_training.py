@@ -142,6 +142,12 @@ def test_the_thesis_profile_has_the_thesis_flags():
     assert different == {"train_file", "E0s"}
 
 
+def checksum_of(first: list) -> str:
+    """The checksum of wse2.xyz when it had no more than its `first` frames."""
+    lines = paths.data_file("wse2.xyz").read_text().splitlines(keepends=True)
+    return hashlib.sha256("".join(lines[: sum(len(atoms) + 2 for atoms in first)]).encode()).hexdigest()
+
+
 @pytest.mark.parametrize(("name", "profile"), [("wse2-small", "small"), ("wse2-thesis", "thesis-tuned")])
 def test_the_profiles_trained_the_shipped_models(frames, name, profile):
     shipped = json.loads((paths.MODELS / f"{name}.json").read_text())
@@ -156,18 +162,16 @@ def test_the_profiles_trained_the_shipped_models(frames, name, profile):
         for each in (stages[0], ours)
     )
     assert first == expected
-    # The first stage had those of today's frames that there were.
-    lines, ends = paths.data_file("wse2.xyz").read_text().splitlines(keepends=True), [0]
-    for atoms in frames[:166]:
-        ends.append(ends[-1] + len(atoms) + 2)
-    assert stages[0]["data"]["sha256"] == hashlib.sha256("".join(lines[: ends[-1]]).encode()).hexdigest()
-    sides = splitting.split(frames[:166])
-    assert stages[0]["split"] == {
-        side: sorted({dataset.group(atoms) for atoms in part}) for side, part in sides.items()
-    }
+    # Each stage had those of today's frames that there were.
+    for number, each in enumerate(stages):
+        there = frames[: 180 if number else 166]
+        assert each["data"]["sha256"] == checksum_of(there)
+        assert each["split"] == {
+            side: sorted({dataset.group(atoms) for atoms in part})
+            for side, part in splitting.split(there).items()
+        }
     for each in stages[1:]:
         assert each["settings"]["foundation_model"] and each["settings"]["lr"] == training.FINE_TUNING["lr"]
-        assert (each["data"], each["split"]) == (ours["data"], ours["split"])
     # Nothing that judges the model trained one before it.
     judges = {*shipped["split"]["test"], *shipped["split"]["validation"]}
     assert all(judges.isdisjoint(each["split"]["train"]) for each in stages)
@@ -402,8 +406,8 @@ def test_the_shipped_model_is_what_its_record_says(frames):
     model = paths.ROOT / "data" / "models" / "wse2-small.model"
     described = json.loads(model.with_suffix(".json").read_text())
     assert described["sha256"] == records.sha256(model)
-    assert described["data"]["sha256"] == records.sha256(paths.data_file("wse2.xyz"))
-    recomputed = errors(model, splitting.split(frames)["test"])
+    assert described["data"]["sha256"] == checksum_of(frames[:180])
+    recomputed = errors(model, splitting.split(frames[:180])["test"])
     assert recomputed.keys() == described["errors"]["test"].keys()
     for kind, row in recomputed.items():
         assert row == pytest.approx(described["errors"]["test"][kind], rel=1e-4)
