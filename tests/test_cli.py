@@ -116,7 +116,7 @@ def test_proposals_are_of_the_kinds_asked_for(tmp_path, monkeypatch):
     monkeypatch.setattr(selection, "farthest", lambda pool, known, count: list(range(count)))
     for words, kinds in (
         (["--kind", "vacancy", "--kind", "pristine_2x2", "--count", "18"], {"vacancy_2x2", "vacancy_3x3", "pristine_2x2"}),
-        (["--substitutes"], {"O_on_Se_2x2", "O_on_Se_3x3", "S_on_Se_2x2", "S_on_Se_3x3"}),
+        (["--substitutes"], {"O_Se_2x2", "O_Se_3x3", "S_Se_2x2", "S_Se_3x3"}),
     ):  # fmt: skip
         with pytest.raises(SystemExit, match="0"):
             cli.app(["propose", str(tmp_path / "out.xyz"), *words])

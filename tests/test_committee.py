@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -150,7 +149,7 @@ def test_the_shipped_committee_is_what_its_data_give(tmp_path):
 def test_the_shipped_spread_is_as_large_as_errors_that_trained_no_model():
     """By the members' own forces: the factor that would still be missing is near one."""
     found = potential.load("wse2-small")
-    parts = splitting.split(dataset.read(paths.data_file("wse2.xyz")))
+    parts = committee.sides(found, dataset.read(paths.data_file("wse2.xyz")))
     frames = [atoms for atoms in parts["validation"] + parts["test"] if 3 < len(atoms) < 13]
     forces = np.array(
         [
@@ -171,7 +170,9 @@ def test_a_model_of_ours_gets_the_sides_of_its_record(mace):
     for side, groups in record["split"].items():
         assert sorted({dataset.group(atoms) for atoms in sides[side]}) == groups
     assert [len(part) for part in sides.values()] == [130, 17, 19]
-    assert committee.sides(committee.members(mace, "wse2-small")[0], frames) == splitting.split(frames)
+    assert committee.sides(mace, frames) == splitting.split(frames[:180])
+    old = dataset.of_elements(frames, mace.elements)
+    assert committee.sides(committee.members(mace, "wse2-small")[0], old) == splitting.split(old)
 
 
 def test_what_is_no_committee_of_the_model_is_refused(model, mace, tmp_path):
@@ -193,21 +194,12 @@ def test_what_is_no_committee_of_the_model_is_refused(model, mace, tmp_path):
         committee.members(mace, other)
 
 
-def test_data_of_other_elements_are_refused(tmp_path):
-    data = paths.DATA / "in_progress" / "substituted_labelled.xyz"
-    shutil.copy(paths.model_file("wse2-small"), tmp_path / "mine.model")
-    done = subprocess.run(
-        [Path(sys.executable).with_name("wse2"), "committee", tmp_path / "mine.model", data],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2
-    assert "the data have O, S, which model mine (Se, W) does not know" in done.stderr
-    assert not list(tmp_path.glob("*.npz"))
-    with pytest.raises(ValueError, match=r"wse2-small was trained on wse2\.xyz: give that file"):
-        committee.sides(
-            potential.load("wse2-small"), dataset.read(data.parents[1] / "reference" / "vacancy_6x6.xyz")
-        )
+def test_other_data_are_refused(mace):
+    frames, member = dataset.read(paths.data_file("wse2.xyz")), committee.members(mace, "wse2-small")[0]
+    with pytest.raises(ValueError, match=r"the data have O, S, which model .* \(Se, W\) does not know"):
+        committee.sides(member, frames)
+    with pytest.raises(ValueError, match="of data/models was trained on other data: give those"):
+        committee.sides(mace, dataset.read(paths.REFERENCE / "vacancy_6x6.xyz"))
 
 
 def test_the_committee_enters_the_key(model):

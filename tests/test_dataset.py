@@ -1,5 +1,6 @@
 """Data: bad files are refused with words, units are checked, the split does not leak."""
 
+import json
 import re
 from copy import deepcopy
 from types import SimpleNamespace
@@ -253,7 +254,7 @@ def test_counts_are_those_of_the_readme(frames):
     rows = [
         re.split(r" *\| *", line.strip("| "))
         for line in readme.splitlines()
-        if re.match(r"\| (pri|vac|two_vac)", line)
+        if re.match(r"\| (pri|vac|two_vac|V_Se2_|O_Se_|S_Se_)", line)
     ]
     assert {row[0] for row in rows} == {dataset.kind(atoms) for atoms in frames}
     for kind in {row[0] for row in rows}:
@@ -262,8 +263,8 @@ def test_counts_are_those_of_the_readme(frames):
         assert list(stated) == [counted["frames"], counted["groups"], counted["atoms"]]
     # The raw file, without our reader: a frame's first line holds nothing but its number of atoms.
     counts = [int(line) for line in FILE.read_text().splitlines() if line.isdecimal()]
-    assert (len(counts), sum(counts)) == (180, 2755)
-    assert "180 frames, 2755 atoms, 79 groups" in readme
+    assert (len(counts), sum(counts)) == (217, 3472)
+    assert "217 frames, 3472 atoms, 94 groups" in readme
 
 
 def test_written_frames_are_read_back_and_a_failed_write_leaves_the_old_file(frames, tmp_path):
@@ -300,7 +301,7 @@ UNITS = [
 @pytest.mark.parametrize(("energy", "forces", "words"), UNITS)
 def test_wrong_units_are_named(frames, energy, forces, words):
     with pytest.raises(ValueError, match=words):
-        consistency.check_units(relabelled(frames, energy, forces))
+        consistency.check_units(relabelled(frames[:180], energy, forces))
 
 
 def test_the_error_of_the_trapezoid_is_no_mistake_in_units(frames):
@@ -343,14 +344,14 @@ def test_every_fold_validates_with_other_groups_and_the_test_stays(frames):
 
 def test_split_keeps_groups_whole_whatever_the_order(frames):
     parts = splitting.split(frames)
-    assert {side: len(part) for side, part in parts.items()} == {"train": 142, "validation": 19, "test": 19}
+    assert {side: len(part) for side, part in parts.items()} == {"train": 158, "validation": 29, "test": 30}
     groups = {side: {dataset.group(atoms) for atoms in part} for side, part in parts.items()}
-    assert sum(map(len, groups.values())) == len(set().union(*groups.values())) == 79
-    # The split that the shipped model was trained on.
-    assert groups["validation"] == {
-        "pristine_1x1/10", "pristine_1x1/26", "pristine_2x2/620", "pristine_2x2/632", "pristine_3x3/600",
-        "two_vacancies_2x2/323", "two_vacancies_3x3/369", "vacancy_2x2/313", "vacancy_3x3/204",
-    }  # fmt: skip
+    assert sum(map(len, groups.values())) == len(set().union(*groups.values())) == 94
+    # What was added after the shipped model was trained left the sides of its frames as they were.
+    first = {dataset.group(atoms) for atoms in frames[:180]}
+    record = json.loads((paths.MODELS / "wse2-small.json").read_text())
+    assert {side: sorted(names & first) for side, names in groups.items()} == record["split"]
+    assert len(first) == 79
     backwards = splitting.split(frames[::-1])
     assert {side: {dataset.group(atoms) for atoms in part} for side, part in backwards.items()} == groups
 
@@ -375,8 +376,13 @@ def test_files_without_our_keys_are_grouped_by_cell(frames):
 
 def test_reference_energies_and_their_rank(frames):
     energies, rank = accuracy.reference_energies(splitting.split(frames)["train"])
+    assert rank == 4
+    assert list(energies) == [8, 16, 34, 74]
+    energies, rank = accuracy.reference_energies(splitting.split(frames[:180])["train"])
     assert rank == 2
     assert {number: round(value, 5) for number, value in energies.items()} == {74: -6.92597, 34: -6.58357}
+    kept, rank = accuracy.reference_energies(splitting.split(frames)["train"], known=energies)
+    assert rank == 4 and {number: kept[number] for number in energies} == energies
     pristine = [atoms for atoms in frames if dataset.kind(atoms).startswith("pristine")]
     energies, rank = accuracy.reference_energies(pristine)
     assert rank == 1
@@ -387,7 +393,7 @@ def test_duplicates_are_found_across_lattice_vectors(frames):
     assert consistency.duplicates(frames) == []
     moved = frames[6].copy()
     moved.positions += moved.cell[0] - 2 * moved.cell[1] + 1e-4
-    assert consistency.duplicates([*frames, moved]) == [(6, 180)]
+    assert consistency.duplicates([*frames, moved]) == [(6, len(frames))]
     moved.positions[0, 2] += 0.003
     assert consistency.duplicates([*frames, moved]) == []
 
@@ -400,6 +406,25 @@ def test_what_a_model_was_trained_on_is_known_by_its_record():
     assert dataset.vacant_species([mx2("WSe2")], "WSe2") == set()
     assert dataset.vacant_species([mx2("WSe2").repeat((2, 2, 1))[1:]], "WSe2") == {"W"}
     assert potential.training_frames(SimpleNamespace(checksum="another")) is None
+
+
+def test_a_model_is_judged_by_its_own_split_and_by_what_was_added_later(frames):
+    small = SimpleNamespace(checksum=records.sha256(paths.MODELS / "wse2-small.model"), elements=("Se", "W"))
+    parts, later = potential.sides(small, frames)
+    assert parts == splitting.split(frames[:180])
+    assert {dataset.kind(atoms) for atoms in later} == {"V_Se2_3x3"}
+    assert potential.seen_groups(small, frames) == sorted(
+        {dataset.group(atoms) for side in ("train", "validation") for atoms in parts[side]}
+    )
+    # A model without a record, and data of another name: by the rule.
+    other = SimpleNamespace(checksum="another", elements=("Se", "W"))
+    known = dataset.of_elements(frames, ("Se", "W"))
+    assert potential.sides(other, frames) == (splitting.split(known), [])
+    assert potential.seen_groups(other, frames) is None
+    renamed = [atoms.copy() for atoms in frames[:180]]
+    for atoms in renamed:
+        atoms.info["config_type"] += "_of_mine"
+    assert potential.sides(small, renamed) == (splitting.split(renamed), [])
 
 
 def test_a_group_on_two_sides_is_refused_and_sisters_are_counted(text, tmp_path):

@@ -18,8 +18,9 @@ import pytest
 import torch
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.data import atomic_numbers
 
-from defectphonons import caching
+from defectphonons import caching, potentials
 from helpers import parameters, paths, records
 from helpers.data import accuracy, dataset, splitting
 from helpers.models import committee, potential, shipping, training
@@ -141,6 +142,12 @@ def test_the_thesis_profile_has_the_thesis_flags():
     assert different == {"train_file", "E0s"}
 
 
+def checksum_of(first: list) -> str:
+    """The checksum of wse2.xyz when it had no more than its `first` frames."""
+    lines = paths.data_file("wse2.xyz").read_text().splitlines(keepends=True)
+    return hashlib.sha256("".join(lines[: sum(len(atoms) + 2 for atoms in first)]).encode()).hexdigest()
+
+
 @pytest.mark.parametrize(("name", "profile"), [("wse2-small", "small"), ("wse2-thesis", "thesis-tuned")])
 def test_the_profiles_trained_the_shipped_models(frames, name, profile):
     shipped = json.loads((paths.MODELS / f"{name}.json").read_text())
@@ -155,18 +162,16 @@ def test_the_profiles_trained_the_shipped_models(frames, name, profile):
         for each in (stages[0], ours)
     )
     assert first == expected
-    # The first stage had those of today's frames that there were.
-    lines, ends = paths.data_file("wse2.xyz").read_text().splitlines(keepends=True), [0]
-    for atoms in frames[:166]:
-        ends.append(ends[-1] + len(atoms) + 2)
-    assert stages[0]["data"]["sha256"] == hashlib.sha256("".join(lines[: ends[-1]]).encode()).hexdigest()
-    sides = splitting.split(frames[:166])
-    assert stages[0]["split"] == {
-        side: sorted({dataset.group(atoms) for atoms in part}) for side, part in sides.items()
-    }
+    # Each stage had those of today's frames that there were.
+    for number, each in enumerate(stages):
+        there = frames[: 180 if number else 166]
+        assert each["data"]["sha256"] == checksum_of(there)
+        assert each["split"] == {
+            side: sorted({dataset.group(atoms) for atoms in part})
+            for side, part in splitting.split(there).items()
+        }
     for each in stages[1:]:
         assert each["settings"]["foundation_model"] and each["settings"]["lr"] == training.FINE_TUNING["lr"]
-        assert (each["data"], each["split"]) == (ours["data"], ours["split"])
     # Nothing that judges the model trained one before it.
     judges = {*shipped["split"]["test"], *shipped["split"]["validation"]}
     assert all(judges.isdisjoint(each["split"]["train"]) for each in stages)
@@ -401,8 +406,8 @@ def test_the_shipped_model_is_what_its_record_says(frames):
     model = paths.ROOT / "data" / "models" / "wse2-small.model"
     described = json.loads(model.with_suffix(".json").read_text())
     assert described["sha256"] == records.sha256(model)
-    assert described["data"]["sha256"] == records.sha256(paths.data_file("wse2.xyz"))
-    recomputed = errors(model, splitting.split(frames)["test"])
+    assert described["data"]["sha256"] == checksum_of(frames[:180])
+    recomputed = errors(model, splitting.split(frames[:180])["test"])
     assert recomputed.keys() == described["errors"]["test"].keys()
     for kind, row in recomputed.items():
         assert row == pytest.approx(described["errors"]["test"][kind], rel=1e-4)
@@ -481,9 +486,58 @@ def test_fine_tuning_starts_from_what_the_model_knows(resumed, place, few, monke
     described = json.loads((tuned.folder / training.MARKER).read_text())
     assert described["foundation_model"] == records.sha256(shifted)
     assert described["settings"]["lr"] == 0.001 and "hidden_irreps" not in described["settings"]
-    oxide = [atoms.copy() for atoms in few]
-    for atoms, labelled in zip(oxide, few, strict=True):
-        atoms.symbols[1] = "O"
+    with pytest.raises(ValueError, match="knows Se, W but not Re, and no element of the same group"):
+        training.prepare(tuned, splitting.split(with_other(few, "W", "Re")))
+
+
+def with_other(frames: list, old: str, new: str) -> list:
+    """The frames with one atom of another element, and the labels that they have."""
+    others = [atoms.copy() for atoms in frames]
+    for atoms, labelled in zip(others, frames, strict=True):
+        atoms.symbols[list(atoms.symbols).index(old)] = new
         atoms.calc = SinglePointCalculator(atoms, **labelled.calc.results)
-    with pytest.raises(ValueError, match="but not O"):
-        training.prepare(tuned, splitting.split(oxide))
+    return others
+
+
+def test_a_new_element_begins_as_the_next_in_its_group(place, frames):
+    """Before any training an O and an S are a Se, but for their E0s; those of W and Se are moved by their own frames."""
+    from mace.calculators import MACECalculator
+
+    model = str(paths.ROOT / "data" / "models" / "wse2-small.model")
+    run = tiny(place, foundation_model=model, trust_model=True)
+    new = [atoms for atoms in frames if {"O", "S"} & {*atoms.symbols}][::3]
+    plain = frames[50:64]  # with vacancies and without
+    before, network = (training.foundation(run, {"train": each}) for each in (plain, plain + new))
+    assert before.atomic_numbers.tolist() == [34, 74]
+    assert network.atomic_numbers.tolist() == [8, 16, 34, 74]
+    E0s = dict(zip((8, 16, 34, 74), network.atomic_energies_fn.atomic_energies[0].tolist(), strict=True))
+    assert [E0s[34], E0s[74]] == pytest.approx(
+        before.atomic_energies_fn.atomic_energies[0].tolist(), abs=1e-10
+    )
+    # What total energies change when Se is replaced: the mean over frames, each with one such atom.
+    totals, rank = accuracy.reference_energies(plain)
+    assert rank == 2
+    for number in (8, 16):
+        gained = [
+            dataset.energy(atoms) - sum(totals.get(each, totals[34]) for each in atoms.numbers.tolist())
+            for atoms in new
+            if number in atoms.numbers
+        ]
+        assert E0s[number] - E0s[34] == pytest.approx(np.mean(gained), abs=1e-9)
+    replaced = [atoms.copy() for atoms in new]
+    for atoms in replaced:
+        atoms.numbers[np.isin(atoms.numbers, [8, 16])] = 34
+    pairs = (
+        accuracy.predict(each, MACECalculator(models=[net], device="cpu", default_dtype="float64"))
+        for each, net in ((new, network), (replaced, before))
+    )
+    for ours, old in zip(*pairs, strict=True):
+        shift = sum(E0s[number] for number in ours.numbers) - sum(E0s[number] for number in old.numbers)
+        assert dataset.energy(ours) - dataset.energy(old) == pytest.approx(shift, abs=1e-10)
+        np.testing.assert_allclose(ours.get_forces(), old.get_forces(), atol=1e-10, rtol=0)
+
+
+def test_groups_of_the_periodic_table():
+    groups = ("H Li Na K Rb Cs", "Be Mg Ca", "Sc Y Lu", "Cr Mo W", "O S Se Te Po", "He Ne Ar")
+    columns = [{potentials.column(atomic_numbers[symbol]) for symbol in group.split()} for group in groups]
+    assert all(len(column) == 1 for column in columns) and len(set.union(*columns)) == len(groups)

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from defectphonons import force_constants, potentials, relaxation, spectra, structures
 from helpers import parameters, paths, records
-from helpers.data import accuracy, dataset, splitting
+from helpers.data import accuracy, dataset
 from helpers.models import evaluation, potential
 
 HERE = Path(__file__).parent
@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("environment", type=Path, metavar="ENV", help="with the packages of requirements.txt")
     python = parser.parse_args().environment.absolute() / "bin" / "python"
     data = parameters.Evaluation.model_fields["data"].default
-    test = splitting.split(dataset.read(paths.data_file(data)))["test"]
+    test = potential.sides(potential.load(OURS), dataset.read(paths.data_file(data)))[0]["test"]
     _, start = evaluation.dft_sheet()
     frames, shapes = list(test), {}
     for name in REFERENCES:

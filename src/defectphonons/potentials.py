@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import io
+import itertools
 import json
 import logging
 import warnings
@@ -15,7 +16,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.mixing import LinearCombinationCalculator
-from ase.data import chemical_symbols
+from ase.data import atomic_numbers, chemical_symbols
 from scipy.spatial.transform import Rotation
 
 from defectphonons import caching
@@ -23,6 +24,9 @@ from defectphonons import caching
 # PyTorch and MACE are imported where they are needed: who only evaluates, or names the type, need not wait for them.
 if TYPE_CHECKING:
     import torch
+
+
+NOBLE_GASES = (0, 2, 10, 18, 36, 54, 86, 118)  # atomic numbers; each ends a row of the periodic table
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,66 @@ def in_double_precision(network: "torch.nn.Module") -> "torch.nn.Module":
         for name, value in rebuilt.items()
     )
     return exact if same else network
+
+
+def stand_ins(known: tuple[str, ...], elements: tuple[str, ...]) -> dict[int, int]:
+    """Return for each of `elements` that is not `known` the nearest known one of its group, as atomic numbers.
+
+    Raises ValueError for an element of whose group of the periodic table none is known.
+    """
+    old = [atomic_numbers[element] for element in known]
+    new = sorted({atomic_numbers[element] for element in elements} - {*old})
+    alike = {number: [other for other in old if column(other) == column(number)] for number in new}
+    if strange := [chemical_symbols[number] for number, others in alike.items() if not others]:
+        raise ValueError(
+            f"the model knows {', '.join(known)} but not {', '.join(strange)}, and no element of the same group of the "
+            "periodic table to start from: take a model trained on these elements"
+        )
+    return {number: min(others, key=lambda other: abs(other - number)) for number, others in alike.items()}
+
+
+def with_elements(network: "torch.nn.Module", stand_ins: dict[int, int]) -> "torch.nn.Module":
+    """Build a model that knows more elements, in double precision: each begins with all weights of its stand-in.
+
+    Raises ValueError for a model that MACE cannot build anew.
+    """
+    import torch
+    from mace.tools import AtomicNumberTable
+    from mace.tools.finetuning_utils import load_foundations_elements
+    from mace.tools.scripts_utils import extract_config_mace_model
+    from mace.tools.torch_tools import default_dtype
+
+    if not stand_ins:
+        return network
+    known = network.atomic_numbers.tolist()
+    source = dict(sorted((stand_ins | {number: number for number in known}).items()))
+    if "error" in (config := extract_config_mace_model(network)):
+        raise ValueError(
+            f"no element can be added to the model, for MACE does not know its kind ({config['error']}): take a model "
+            "trained on these elements"
+        )
+    energies = config["atomic_energies"][..., [known.index(number) for number in source.values()]]
+    config |= {"atomic_numbers": [*source], "num_elements": len(source), "atomic_energies": energies}
+    with warnings.catch_warnings(), default_dtype(torch.float64):
+        warnings.simplefilter("ignore")
+        extended = type(network)(**config)
+        load_foundations_elements(
+            extended,
+            network,
+            AtomicNumberTable([*source.values()]),
+            load_readout=True,
+            max_L=config["hidden_irreps"].lmax,
+        )
+    return extended.to(next(network.parameters()).device)
+
+
+def column(number: int) -> int:
+    """Return what the elements of one group of the periodic table share: how far the nearest end of their row is.
+
+    It is 1 or 2 for the first two groups, and 0 to -29, counted from the noble gas, for the others.
+    """
+    start, end = next(row for row in itertools.pairwise(NOBLE_GASES) if number <= row[1])
+    return number - start if number - start <= 2 and number < end else number - end
 
 
 def written_with(path: Path) -> str | None:

@@ -61,7 +61,7 @@ def substituted() -> list[Atoms]:
                     frame.set_cell(frame.cell.array * [1 + xx, 1 + yy, 1], scale_atoms=True)
                     frame.rattle(rattle, seed=1000 * seed + round(100 * rattle))
                     frame.info = {
-                        "config_type": f"{element}_on_Se_{n}x{n}", "seed": seed, "rattle": rattle,
+                        "config_type": f"{element}_Se_{n}x{n}", "seed": seed, "rattle": rattle,
                         "strain": [xx, yy, 0.0],
                     }  # fmt: skip
                     found.append(frame)

@@ -13,13 +13,15 @@ from tqdm import tqdm
 from helpers.data import dataset
 
 
-def reference_energies(frames: list[Atoms], predicted: Sequence[Atoms] = ()) -> tuple[dict[int, float], int]:
+def reference_energies(
+    frames: list[Atoms], predicted: Sequence[Atoms] = (), known: dict[int, float] | None = None
+) -> tuple[dict[int, float], int]:
     """E0 in eV by atomic number, and the rank of the composition matrix.
 
     The E0 of an element with an isolated atom among the frames is that atom's energy (the lowest of
-    several). The others are the least-squares fit of sum_Z n_Z E0_Z to what remains of the total
-    energies; with `predicted`, the same frames by a model, to what those lack. Of several that fit
-    equally well, the one of least norm.
+    several); that of another in `known` stays. The others are the least-squares fit of sum_Z n_Z E0_Z to
+    what remains of the total energies; with `predicted`, the same frames by a model, to what those lack.
+    Of several that fit equally well, the one of least norm.
     They are determined by the data only if the rank equals the number of elements: frames that all
     have one stoichiometry give rank 1 and an arbitrary share of the energy to each element.
     """
@@ -29,9 +31,8 @@ def reference_energies(frames: list[Atoms], predicted: Sequence[Atoms] = ()) -> 
     lowest_last = np.argsort(-energies, kind="stable")
     if predicted:
         energies -= [dataset.energy(atoms) for atoms in predicted]
-    known = {
-        int(frames[i].numbers[0]): float(energies[i]) for i in lowest_last if dataset.isolated(frames[i])
-    }
+    lone = {int(frames[i].numbers[0]): float(energies[i]) for i in lowest_last if dataset.isolated(frames[i])}
+    known = (known or {}) | lone
     fitted = [column for column, number in enumerate(elements) if number not in known]
     for number, value in known.items():
         energies -= value * counts[:, elements.index(number)]

@@ -17,7 +17,7 @@ from scipy.optimize import minimize_scalar
 
 from defectphonons import caching
 from defectphonons.potentials import Potential
-from helpers import paths, records
+from helpers import paths
 from helpers.data import accuracy, dataset, splitting
 from helpers.models import active, potential
 
@@ -118,23 +118,19 @@ def member(found: Potential, number: int, chosen: np.ndarray) -> Potential:
 def sides(found: Potential, frames: list[Atoms]) -> dict[str, list[Atoms]]:
     """Return the frames that trained and validated a model of data/models by its record, else by the rule of 02.
 
-    Raises ValueError for frames of elements that the model does not know, and for data that did not train it.
+    Raises ValueError for a model of data/models and other data, and for one without a record and frames of elements
+    that it does not know.
     """
+    if parts := potential.recorded_sides(found, frames):
+        if not all(parts.values()):
+            raise ValueError(f"{found.name} of data/models was trained on other data: give those")
+        return parts
     unknown = {symbol for atoms in frames for symbol in atoms.symbols} - set(found.elements)
     if unknown:
         raise ValueError(
             f"the data have {', '.join(sorted(unknown))}, which model {found.name} ({', '.join(found.elements)}) does not "
             "know: give the data that it was trained on"
         )
-    for record in records.registry().values():
-        if record["sha256"] == found.checksum:
-            parts = {
-                side: [atoms for atoms in frames if dataset.group(atoms) in groups]
-                for side, groups in record["split"].items()
-            }
-            if not all(parts.values()):
-                raise ValueError(f"{found.name} was trained on {record['data']['file']}: give that file")
-            return parts
     return splitting.split(frames)
 
 

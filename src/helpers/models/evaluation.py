@@ -19,7 +19,7 @@ from defectphonons import force_constants, localisation, potentials, relaxation,
 from defectphonons.potentials import Potential
 from defectphonons.spectra import PairedSet
 from defectphonons.structures import Defect
-from helpers import paths, records
+from helpers import paths
 from helpers.data import accuracy, dataset
 
 FORMULA = "WSe2"  # what data/reference holds
@@ -62,15 +62,6 @@ TARGETS = {
     "C11": Target("elastic constant C11", 2.0, "%"),
     "C12": Target("elastic constant C12", 2.0, "%"),
 }  # fmt: skip
-
-
-def seen_groups(potential: Potential, frames: list[Atoms]) -> list[str] | None:
-    """Return the groups of `frames` that trained or validated a model; None if no record of it is in data/models."""
-    splits = [
-        record["split"] for record in records.registry().values() if record["sha256"] == potential.checksum
-    ]
-    used = {group for split in splits for side in ("train", "validation") for group in split[side]}
-    return sorted({dataset.group(atoms) for atoms in frames} & used) if splits else None
 
 
 def force_rmse_by_distance(

@@ -7,7 +7,7 @@ from ase import Atoms
 from defectphonons import potentials
 from defectphonons.potentials import Potential
 from helpers import paths, records
-from helpers.data import dataset
+from helpers.data import dataset, splitting
 
 
 def load(
@@ -42,6 +42,42 @@ def load(
         )
     loaded = potentials.load(path, device=device, elements=elements, checksum=checksum)
     return replace(loaded, origin="in data/models" if registered else "NOT in data/models")
+
+
+def recorded_sides(potential: Potential, frames: list[Atoms]) -> dict[str, list[Atoms]]:
+    """The `frames` that trained, validated and tested a model, by its record in data/models; empty without one.
+
+    Frames of groups that the record does not name, as of those added to the data later, are on no side.
+    """
+    for record in records.registry().values():
+        if record["sha256"] == potential.checksum:
+            return {
+                side: [atoms for atoms in frames if dataset.group(atoms) in groups]
+                for side, groups in record["split"].items()
+            }
+    return {}
+
+
+def sides(potential: Potential, frames: list[Atoms]) -> tuple[dict[str, list[Atoms]], list[Atoms]]:
+    """Return the frames on each side of the split of a model, and those added to the data after its training.
+
+    By its record in data/models, if that names groups of each side among the frames; else all by the rule of 02.
+    Frames with elements that the model does not know are left out.
+    """
+    known = dataset.of_elements(frames, potential.elements)
+    recorded = recorded_sides(potential, known)
+    if not recorded or not all(recorded.values()):
+        parts = splitting.split(frames)
+        return {side: dataset.of_elements(part, potential.elements) for side, part in parts.items()}, []
+    named = {group for groups in splitting.groups_of(recorded).values() for group in groups}
+    return recorded, [atoms for atoms in known if dataset.group(atoms) not in named]
+
+
+def seen_groups(potential: Potential, frames: list[Atoms]) -> list[str] | None:
+    """Return the groups of `frames` that trained or validated a model; None if no record of it is in data/models."""
+    recorded = recorded_sides(potential, frames)
+    used = [atoms for side in ("train", "validation") for atoms in recorded.get(side, [])]
+    return sorted({dataset.group(atoms) for atoms in used}) if recorded else None
 
 
 def training_frames(potential: Potential) -> list[Atoms] | None:

@@ -23,7 +23,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from tqdm import tqdm
 
-from defectphonons import caching
+from defectphonons import caching, potentials
 from helpers import parameters, records
 from helpers.data import accuracy, dataset
 
@@ -318,23 +318,44 @@ def prepare(training: parameters.Training, parts: dict[str, list[Atoms]]) -> Non
 
 
 def foundation(training: parameters.Training, parts: dict[str, list[Atoms]]) -> "torch.nn.Module":
-    """The model to start from, its E0s moved by the least squares of its errors on the training energies.
+    """The model to start from, its E0s moved by `corrections` to the training energies.
 
     (mace-torch 0.3.16 has E0s=estimated for that, and then trains from the E0s it started with.)
-    Raises ValueError for a file that may not be loaded, or does not know an element of the data.
+    An element of the data that it does not know begins as the next in its group of the periodic table.
+    Raises ValueError for a file that may not be loaded, or an element of whose group it knows none.
     """
     from helpers.models import potential  # here, for it imports MACE, which takes seconds
 
-    elements = sorted({symbol for part in parts.values() for atoms in part for symbol in atoms.symbols})
-    known = potential.load(
-        training.foundation_model, trust_model=training.trust_model, elements=tuple(elements)
-    )
-    predicted = accuracy.predict(parts["train"], known.calculator)
-    network = known.calculator.models[0]
+    known = potential.load(training.foundation_model, trust_model=training.trust_model)
+    elements = {symbol for part in parts.values() for atoms in part for symbol in atoms.symbols}
+    stand_ins = potentials.stand_ins(known.elements, tuple(elements))
+    network = potentials.with_elements(known.calculator.models[0], stand_ins)
     numbers = network.atomic_numbers.tolist()
-    for number, correction in accuracy.reference_energies(parts["train"], predicted)[0].items():
+    for number, correction in corrections(parts["train"], network, stand_ins).items():
         network.atomic_energies_fn.atomic_energies[..., numbers.index(number)] += correction
     return network
+
+
+def corrections(
+    frames: list[Atoms], network: "torch.nn.Module", stand_ins: dict[int, int]
+) -> dict[int, float]:
+    """By how much in eV to move the E0 of each element of `frames`: the least squares of the errors of the model.
+
+    For a new element, which begins as another of another size, these would be far off. It is moved as
+    the other, and by what total energies change when it takes the other's place, in a least squares fit of them to the
+    numbers of atoms. Where isolated atoms tell E0s, or all frames have a new element, errors are all there is.
+    """
+    from mace.calculators import MACECalculator
+
+    calculator = MACECalculator(models=[network], device="cpu", default_dtype="float64")
+    plain = [atoms for atoms in frames if not {*stand_ins} & {*atoms.numbers.tolist()}]
+    there = {number for atoms in plain for number in atoms.numbers.tolist()}
+    if any(dataset.isolated(atoms) for atoms in frames) or not {*stand_ins.values()} <= there:
+        plain, stand_ins = frames, {}
+    moved, _ = accuracy.reference_energies(plain, accuracy.predict(plain, calculator))
+    own, _ = accuracy.reference_energies(plain)
+    every, _ = accuracy.reference_energies(frames, known=own)
+    return moved | {new: moved[old] + every[new] - own[old] for new, old in stand_ins.items()}
 
 
 def run(training: parameters.Training, parts: dict[str, list[Atoms]]) -> Path:
