@@ -303,15 +303,17 @@ def missed_at_M(two: Phonopy, three: Phonopy) -> np.ndarray:
 def optical_by_irrep(phonon: Phonopy) -> dict[str, float]:
     """Return the frequencies in cm-1 of the optical modes of the sheet at Gamma, by irrep.
 
-    Raises RuntimeError if they are not those of D3h.
+    Of a sheet whose symmetry a strain has lowered, 'A1 (2)' is the second of that irrep. Raises RuntimeError if the modes of a sheet
+    with the symmetry D3h are not those of D3h.
     """
     modes = spectra.gamma_modes(phonon)
-    optical = {
-        irrep: float(modes.frequencies[members].mean() * spectra.PER_CM)
-        for members, irrep in zip(modes.sets, modes.irreps, strict=True)
-        if modes.frequencies[members].mean() > 0.5
-    }
-    if sorted(optical) != ["A1'", "A2''", "E'", "E''"]:
+    optical: dict[str, float] = {}
+    for members, irrep in zip(modes.sets, modes.irreps, strict=True):
+        frequency = float(modes.frequencies[members].mean())
+        if frequency > 0.5:
+            number = 1 + sum(name.split()[0] == irrep for name in optical)
+            optical[irrep if number == 1 else f"{irrep} ({number})"] = frequency * spectra.PER_CM
+    if phonon.symmetry.pointgroup_symbol == "-6m2" and sorted(optical) != ["A1'", "A2''", "E'", "E''"]:
         raise RuntimeError(
             f"the modes at Gamma are not those of D3h, but {', '.join(optical)}: look at the model"
         )
