@@ -41,19 +41,19 @@ def test_a_claim_fails_with_each_of_its_conditions(claim):
         failed = results_for(met | {condition.place: beyond(condition, False)})
         others = [each for each in claim.limited_if if each.met(failed) is False]
         limited = claim.limited_if and not others
-        assert claim.verdict(failed) == ("holds with a limit" if limited else "does not hold")
+        assert claim.verdict(failed) == ("holds with restrictions" if limited else "fails")
     for condition in claim.limited_if:
         worst = {each.place: beyond(each, False) for each in claim.holds_if}
         saved = {each.place: beyond(each, True) for each in claim.limited_if}
-        assert claim.verdict(results_for(met | worst | saved)) == "holds with a limit"
+        assert claim.verdict(results_for(met | worst | saved)) == "holds with restrictions"
         lost = saved | {condition.place: beyond(condition, False)}
-        assert claim.verdict(results_for(met | worst | lost)) == "does not hold"
+        assert claim.verdict(results_for(met | worst | lost)) == "fails"
 
 
 @pytest.mark.parametrize("claim", JUDGED)
 def test_what_has_no_number_does_not_hold_and_what_was_not_run_is_not_judged(claim):
     met = {condition.place: beyond(condition, True) for condition in (*claim.limited_if, *claim.holds_if)}
-    assert claim.verdict(results_for(met | dict.fromkeys(met))) == "does not hold"
+    assert claim.verdict(results_for(met | dict.fromkeys(met))) == "fails"
     assert all(
         "no number" in line or "not as wanted" in line
         for line in claim.numbers(results_for(dict.fromkeys(met)))
@@ -75,8 +75,8 @@ def test_acoustic_branches_are_judged_by_what_may_fail():
     claim = next(each for each in CLAIMS if each.statement == "Nine branches, three of them acoustic")
     for frequencies, verdict in (
         ([0.0, 0.0, 0.001, 5.0], "holds"),
-        ([0.0, 0.0, 0.3, 5.0], "does not hold"),
-        ([0.0, 0.0, 0.001, 0.2], "does not hold"),
+        ([0.0, 0.0, 0.3, 5.0], "fails"),
+        ([0.0, 0.0, 0.001, 0.2], "fails"),
     ):
         assert claim.verdict({"04_pristine": {"lowest_at_gamma_THz": frequencies}}) == verdict
 
@@ -97,17 +97,17 @@ FREE = {"quantity": "p", "place": "s/y", "relation": ">", "value": 0}
     ("x", "y", "error", "verdict"),
     [
         (0.8, 1, 0.1, "holds"),
-        (0.8, 1, 0.3, "holds with a limit"),  # which is certain
-        (1.2, 1, 0.3, "holds with a limit"),
-        (1.2, -1, 0.3, "does not hold"),  # another condition fails clearly, and so does the limit
-        (1.2, 1, 0.1, "holds with a limit"),
+        (0.8, 1, 0.3, "holds with restrictions"),  # which is certain
+        (1.2, 1, 0.3, "holds with restrictions"),
+        (1.2, -1, 0.3, "fails"),  # another condition fails clearly, and so does the limit
+        (1.2, 1, 0.1, "holds with restrictions"),
         (4.9, 1, 0.2, "not distinguishable"),
         (5.1, 1, 0.2, "not distinguishable"),
-        (5.3, 1, 0.2, "does not hold"),
+        (5.3, 1, 0.2, "fails"),
         (0.9, 1, None, "holds"),
-        (1.1, 1, None, "holds with a limit"),
+        (1.1, 1, None, "holds with restrictions"),
         (0.9, 1, 0.0, "holds"),
-        (None, 1, 0.2, "does not hold"),
+        (None, 1, 0.2, "fails"),
     ],
 )
 def test_what_lies_within_its_error_of_the_criterion_is_not_distinguishable(x, y, error, verdict):
@@ -119,8 +119,8 @@ def test_without_a_limit_what_fails_does_not_hold():
     claim = ledger.Claim(section="1", statement="x", holds_if=[TIGHT, FREE])
     given = {"x": 1.1, "spread": {"x": 0.2}}
     assert claim.verdict({"s": given | {"y": 1}}) == "not distinguishable"
-    assert claim.verdict({"s": given | {"y": -1}}) == "does not hold"
-    assert claim.verdict({"s": {"x": 1.1, "y": 1}}) == "does not hold"
+    assert claim.verdict({"s": given | {"y": -1}}) == "fails"
+    assert claim.verdict({"s": {"x": 1.1, "y": 1}}) == "fails"
 
 
 @pytest.mark.parametrize("without", [{}, {"spread": None}, {"spread": {"x": None}}])
@@ -183,7 +183,7 @@ def test_a_claim_that_holds_is_not_distinguishable_with_a_large_error(claim):
                 for factor in (0.5, 2)
             ]
             assert verdicts[0] == "holds"
-            assert verdicts[1] in ("not distinguishable", "holds with a limit")
+            assert verdicts[1] in ("not distinguishable", "holds with restrictions")
 
 
 def test_a_damaged_list_of_claims_is_refused_with_its_place(tmp_path):
@@ -240,8 +240,8 @@ def test_of_two_ledgers_the_verdict_counts():
         [{"section": "1", "statement": name, "verdict": verdict} for name, verdict in pairs]
         for pairs in (
             [("a", "holds"), ("b", "not judged"), ("c", "not judged")],
-            [("b", "does not hold"), ("a", "not judged")],
+            [("b", "fails"), ("a", "not judged")],
         )
     )
     verdicts = [entry["verdict"] for entry in ledger.together(first, second)]
-    assert verdicts == ["holds", "does not hold", "not judged"]
+    assert verdicts == ["holds", "fails", "not judged"]

@@ -37,7 +37,7 @@ MADE_UP = {
 CLAIM = {
     "section": "4.4",
     "statement": "a < b",
-    "verdict": "does not hold",
+    "verdict": "fails",
     "numbers": ["criterion: x: 2 (< 1)"],
 }
 

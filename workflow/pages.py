@@ -185,7 +185,7 @@ def whole_ledger(entries: list[dict[str, Any]]) -> str:
 {escaped(counts)}.
 
 What the thesis says of its results, each with what was measured and, in brackets, what was wanted for it to hold or to hold
-with a limit: criteria from `data/claims.json`, judged in the default runs of {link("07_comparison")} and
+with restrictions (a weaker criterion): from `data/claims.json`, judged in the default runs of {link("07_comparison")} and
 {link("08_dilute_limit")}.
 
 {table(["section", "statement", "measured (wanted)", "verdict"], rows, kind="stacked")}

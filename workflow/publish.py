@@ -66,12 +66,12 @@ NUMBERS = [
     ("Exponent of the flexural branch after it (2 for a free sheet)", "04_pristine", "flexural/after/exponent", "{:.2f}"),
     ("The three W move towards the vacancy's axis by", "05_defect", "relaxation/inward_A", "{:.3f} ± {spread[inward_A]:.3f} Å"),
     ("W–W distance at the vacancy", "05_defect", "relaxation/after_A", "{:.2f} Å"),
-    ("Local states that lie elsewhere within 4 Å of the empty site", "06_radial_dos", "share_elsewhere/0 to 4 Å", "{:.1%} ± {spread[share_elsewhere][0 to 4 Å]:.1%}"),
-    ("Local states that lie elsewhere 7 to 10 Å away", "06_radial_dos", "share_elsewhere/7 to 10 Å", "{:.1%} ± {spread[share_elsewhere][7 to 10 Å]:.1%}"),
+    ("Redistributed spectral weight within 4 Å of the empty site", "06_radial_dos", "share_elsewhere/0 to 4 Å", "{:.1%} ± {spread[share_elsewhere][0 to 4 Å]:.1%}"),
+    ("Redistributed spectral weight 7 to 10 Å away", "06_radial_dos", "share_elsewhere/7 to 10 Å", "{:.1%} ± {spread[share_elsewhere][7 to 10 Å]:.1%}"),
     ("Weights at a 3×3 vacancy (even: 0.15), model against DFT, root mean square", "05_defect", "against_dft", "{0[weight_rms]:.2f} ({0[pairs]} of {0[sets]} sets)"),
     ("Inequivalent atoms of V_Se in 6×6", "05_defect", "inequivalent_atoms", "{}"),
     ("Candidates for localised modes in 6×6", "05_defect", "localised_frequencies", "{}"),
-    ("Local states that lie elsewhere in 12×12 than in 6×6", "07_comparison", "local_elsewhere", "{:.1%}"),
+    ("Redistributed spectral weight of the local DOS, 6×6 against 12×12", "07_comparison", "local_elsewhere", "{:.1%}"),
     ("Decay length of the vacancy's influence, 12×12", "07_comparison", "decay/length_A", "{:.1f} Å"),
     *[
         (f"Redistributed spectral weight of the local DOS, {n} × {n} against 100 × 100", "08_dilute_limit", f"elsewhere/{n} × {n}", "{:.1%}")
@@ -87,9 +87,9 @@ NUMBERS = [
      "{0[irrep]}, {0[frequency_THz]:.3f} THz, {0[from_band_THz]:.4f} THz from the band"),
     ("Elastic dipole of the vacancy", "08_dilute_limit", "elastic_dipole_eV", "{:.1f} eV"),
     ("Modes of 6×6 that are localised by 100×100, of 2 flat ones", "08_dilute_limit", "localised/count", "{}"),
-    ("Statements of the thesis that hold / hold with a limit / are not distinguishable from their criterion / do not hold, by criteria that were changed "
+    ("Statements of the thesis that hold / hold with restrictions / are not distinguishable from their criterion / do not hold, by criteria that were changed "
      "after a first count of 7 / 10 / 0 / 2 (data/README.md)", "08_dilute_limit", "verdicts",
-     "{0[holds]} / {0[holds with a limit]} / {0[not distinguishable]} / {0[does not hold]}"),
+     "{0[holds]} / {0[holds with restrictions]} / {0[not distinguishable]} / {0[fails]}"),
     ("Labels to come within 10 % of all, chosen by a committee / at random", "09_active_learning", "within_10_percent", "{0[committee][labels]:.0f} / {0[random][labels]:.0f}"),
     ("Labels that the choice saves", "09_active_learning", "labels_saved", "{0[mean]:.0f} ± {0[error]:.0f}, {0[verdict]}"),
     ("Atoms in them", "09_active_learning", "within_10_percent", "{0[committee][atoms]:.0f} / {0[random][atoms]:.0f}"),

@@ -270,7 +270,7 @@ def pair(phonon: Phonopy, other: Phonopy, q_point: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class PairedSet:
-    """A set of modes at Gamma that are degenerate by symmetry, and its partner elsewhere."""
+    """A set of modes at Gamma that are degenerate by symmetry, and its partner in another calculation."""
 
     irrep: str
     degeneracy: int

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 RELATIONS = {"<": operator.lt, ">": operator.gt, "=": operator.eq}
-Verdict = Literal["holds", "holds with a limit", "not distinguishable", "does not hold", "not judged"]
+Verdict = Literal["holds", "holds with restrictions", "not distinguishable", "fails", "not judged"]
 WHETHER_MET = {True: "as wanted", False: "not as wanted", None: "within its error of what is wanted"}
 
 
@@ -82,7 +82,7 @@ class Condition(BaseModel):
 
 
 class Claim(BaseModel):
-    """A statement, what it means in numbers, and what would still save it with a limit."""
+    """A statement, what it means in numbers, and what it would still hold under restrictions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     section: str
@@ -96,7 +96,7 @@ class Claim(BaseModel):
         return {condition.place.split("/")[0] for condition in (*self.holds_if, *self.limited_if)}
 
     def verdict(self, results: dict[str, Any]) -> Verdict:
-        """Return 'holds' if all conditions are met, 'holds with a limit' if at least those of `limited_if` are.
+        """Return 'holds' if all conditions are met, 'holds with restrictions' if at least those of `limited_if` are.
 
         'not distinguishable' from what holds, or from what fails, if none of these conditions fails and one, within its
         error, is undecided. 'not judged' where a step that is needed has no results.
@@ -110,9 +110,9 @@ class Claim(BaseModel):
         if all(held):
             return "holds"
         if limited and all(limited):
-            return "holds with a limit"
+            return "holds with restrictions"
         possible = any(met and False not in met for met in (held, limited))
-        return "not distinguishable" if possible else "does not hold"
+        return "not distinguishable" if possible else "fails"
 
     def numbers(self, results: dict[str, Any]) -> list[str]:
         """Return what was measured for each criterion, and what is wanted."""

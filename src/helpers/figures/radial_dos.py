@@ -39,7 +39,7 @@ def radial_dos(grid: np.ndarray, shells: dict[str, tuple[np.ndarray, np.ndarray]
 
 
 def decay(shares: dict[str, tuple[np.ndarray, np.ndarray]], laws: dict[str, Decay | None]) -> Figure:
-    """Share of the local states that lie elsewhere against distance (A), and the law fitted, by species."""
+    """Draw the redistributed spectral weight of each site against distance (A), and the law fitted, by species."""
     figure, axes = new(4.6, 3.2)
     for (name, points), colour, marker, line in zip(shares.items(), COLOURS, MARKERS, LINES, strict=False):
         axes.plot(*points, marker, color=colour, markerfacecolor="none", label=name)
@@ -48,7 +48,7 @@ def decay(shares: dict[str, tuple[np.ndarray, np.ndarray]], laws: dict[str, Deca
             label = f"{name}: floor of {law.floor:.1%}, decay over {law.length:.1f} Å"
             axes.plot(distances, law(distances), line, color=colour, label=label)
     axes.set(
-        xlabel="distance from the empty site (Å)", ylabel="share of local states elsewhere", yscale="log"
+        xlabel="distance from the defect (Å)", ylabel="redistributed spectral weight", yscale="log"
     )
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.yaxis.set_minor_formatter(PercentFormatter(1, decimals=0))
