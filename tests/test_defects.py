@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.data import atomic_masses
-from scipy.sparse import bsr_array
+from scipy.sparse import bsr_array, diags_array
 
 from defectphonons import embedding, force_constants, localisation, spectra, structures, tmatrix
 from defectphonons.chebyshev import Cell
@@ -217,3 +217,26 @@ def test_isotopes_of_a_substituted_atom_are_its_own(embedded):
     factors = [Cell(with_oxygen, (24, 24), isotopes=seed).by_mass[number] for seed in range(8)]
     assert factors == pytest.approx(np.ones(8), abs=3e-3)
     assert replace(with_oxygen, elements={}).symbols[site] in ("W", "Se")
+
+
+def test_what_breaks_the_threefold_axis_leaves_the_irreps_of_C2v(embedded):
+    """Springs along x on the nearest W: E' becomes A1 + B2, and E'' B1 + A2, as phonopy names them in a strained sheet."""
+    springs = np.zeros(3 * len(embedded.sites))
+    springs[3 * embedded.within(2.0)] = 1.0
+    change = (embedded.change + diags_array(springs)).tobsr((3, 3))
+    rank = {}
+    for one in (embedded, replace(embedded, change=change)):
+        rank |= {irrep.name: irrep.rows[0].shape[1] for irrep in tmatrix.irreps(one)}
+    assert rank["A1"] == rank["A1'"] + rank["E'"] and rank["B2"] == rank["A2'"] + rank["E'"]
+    assert rank["B1"] == rank["A2''"] + rank["E''"] and rank["A2"] == rank["A1''"] + rank["E''"]
+
+
+def test_what_a_model_has_seen_of_a_defect():
+    """Trained on vacancies of Se, and on O in their place: nothing of how W sits there, or of a site of W."""
+    runs = {
+        name: parameters.DefectiveCell(defect=name)
+        for name in ("V_Se", "O_Se", "V_Se2", "W_Se", "V_W", "O_Se+V_W(1)")
+    }
+    new = [name for name, run in runs.items() if defects.is_extrapolation(run, ["Se"])]
+    assert new == ["W_Se", "V_W", "O_Se+V_W(1)"]
+    assert defects.elements(runs["O_Se"]) == ("W", "Se", "O") and defects.elements(runs["V_W"]) == ("W", "Se")

@@ -19,6 +19,12 @@ from helpers.models import potential
         ({"supercell": 2.5}, "supercell = 2.5: must be a whole number"),
         ({"supercell": "six"}, "supercell = 'six': must be a whole number"),
         ({"strain": 0.5}, "strain = 0.5: must be from -0.05 to 0.05"),
+        ({"strain": "[0.02, 0.2]"}, "strain = '.0.02, 0.2.': must be from -0.05 to 0.05"),
+        ({"strain": [0.01, 0.0, 0.0]}, "strain = .*must be a number \\(biaxial\\) or two"),
+        ({"strain": "zigzag"}, "strain = 'zigzag': must be a number"),
+        ({"strain": float("nan")}, "strain = nan: must be from"),
+        ({"defect": "V_Te"}, "defect = 'V_Te': 'V_Te' is no defect of WSe2; known: .*did you mean 'V_Se'"),
+        ({"formula": "W2Se"}, "formula = 'W2Se': must be one metal and two chalcogens"),
         ({"trust_model": "true"}, "trust_model = 'true': must be True or False"),
         ({"device": "tpu"}, "device = 'tpu': .*'cpu' or 'cuda'"),
         ({"dtype": "float16"}, "dtype = 'float16': .*'float64' or 'float32'"),
@@ -139,6 +145,10 @@ def test_tags_tell_runs_apart():
     ]
     assert len({run.tag for run in runs}) == len(runs)
     assert runs[1].tag == "6x6_V_Se_strain0.02_wse2-small"
+    uniaxial = parameters.Defect.of({"strain": "[0.02, -0.0]", "defect": "V_Se+V_Se(1)"})
+    assert uniaxial.strain == [0.02, 0.0] and uniaxial.tag == "6x6_V_Se+V_Se1_strain0.02_0.00_wse2-small"
+    assert parameters.Defect.of({"strain": [0.02, 0.02]}).tag == runs[1].tag
+    assert [run.compressed for run in (uniaxial, parameters.Defect(strain=[0.01, -0.01]))] == [False, True]
 
 
 def test_an_unknown_defect_or_formula_is_named():
