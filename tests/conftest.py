@@ -16,10 +16,11 @@ if FIRST:
     os.environ["WSE2_RESULTS"] = tempfile.mkdtemp(prefix="wse2-results-")
 
 
-# What takes minutes comes first, so that no process is left with it at the end.
+# What takes minutes comes first, so that no process is left with it at the end. test_dilute relaxes the cell of 08 before
+# the notebooks come to it.
 LONG = (
-    "notebooks/", "tests/test_jupyterlab.py", "tests/test_report.py", "tests/test_slurm.py", "tests/test_committee.py",
-    "tests/test_dilute.py", "tests/test_training.py", "tests/test_sweeps.py", "tests/test_force_constants.py", "tests/test_cli.py",
+    "notebooks/", "tests/test_jupyterlab.py", "tests/test_report.py", "tests/test_dilute.py", "tests/test_slurm.py",
+    "tests/test_committee.py", "tests/test_training.py", "tests/test_sweeps.py", "tests/test_force_constants.py", "tests/test_cli.py",
     "tests/test_gpu_bundle.py",
 )  # fmt: skip
 # `pytest -m quick`, in less than a minute: the tests of these files but those that ask for a model, start a

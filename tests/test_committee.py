@@ -14,7 +14,7 @@ from helpers import parameters, paths
 from helpers.data import accuracy, dataset, splitting
 from helpers.models import active, committee, potential
 
-FACTORS = np.array([0.96, 1.0, 1.04])
+FACTORS = np.array([0.96, 1.04])
 ROOTS = np.sqrt(FACTORS)
 
 
@@ -55,7 +55,7 @@ def spread(step: str, model, place, **more) -> dict:
 def test_error_bars_follow_the_factor(model, tmp_path):
     expected = ROOTS.std(ddof=1)
     sheet = spread("04_pristine", model, tmp_path, mesh=12, supercell=3)
-    assert sheet["spread"]["models"] == 3
+    assert sheet["spread"]["models"] == len(FACTORS)
     assert sheet["spread"]["lattice_constant_A"] < 1e-5
     for irrep, deviation in sheet["spread"]["gamma_per_cm"].items():
         assert deviation == pytest.approx(expected * sheet["gamma_modes"][irrep]["per_cm"], rel=1e-3)
@@ -79,7 +79,7 @@ def test_a_member_is_the_model_with_other_last_layers(mace, model):
     for factor, each in zip(FACTORS, several, strict=True):
         assert potentials.evaluate(each, frame)["forces"] == pytest.approx(factor * own["forces"], abs=1e-10)
         assert potentials.evaluate(each, frame)["stress"] == pytest.approx(factor * own["stress"], abs=1e-12)
-    assert len({each.checksum for each in (mace, *several)}) == 4
+    assert len({each.checksum for each in (mace, *several)}) == 1 + len(FACTORS)
     assert own["energy"] == pytest.approx(potentials.evaluate(mace, frame)["energy"], abs=1e-12)
 
 

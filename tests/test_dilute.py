@@ -20,7 +20,8 @@ from defectphonons.embedding import Embedded, Perfect
 from helpers import defects, dilute, parameters
 from helpers.models import potential
 
-N, RADIUS = 8, 12.0  # of the relaxed cell that is embedded; A
+CELL = parameters.DefectiveCell(supercell=9)  # which is embedded; relaxed for 08 too
+RADIUS = 12.0  # A
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def mace():
 @pytest.fixture(scope="module")
 def relaxed(mace):
     """Primitive cell, defect, relaxed cell."""
-    return defects.relaxed_defect(parameters.DefectiveCell(supercell=N), mace)
+    return defects.relaxed_defect(CELL, mace)
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +77,9 @@ def test_the_rows_of_the_atoms_at_the_vacancy_are_those_of_the_whole_relaxed_cel
     phonon.run_qpoints([[0, 0, 0]], with_dynamical_matrices=True)
     factor = embedding.TO_THZ2
     true = phonon.qpoints.dynamical_matrices[0].real.reshape(len(atoms), 3, len(atoms), 3) * factor
-    cell = Cell(embedded, (N, N))
-    ours = cell.explicit().toarray().reshape(3 * N * N, 3, 3 * N * N, 3)
+    n = CELL.supercell
+    cell = Cell(embedded, (n, n))
+    ours = cell.explicit().toarray().reshape(3 * n * n, 3, 3 * n * n, 3)
     # Where each atom of the relaxed cell stands in ours, by its ideal place.
     primitive = embedded.perfect.primitive
     places = vacancy.from_site + primitive.positions[embedded.sites[0, 2]]
@@ -327,13 +329,15 @@ def test_a_region_that_cannot_be_is_refused(mace, relaxed, embedded, folder):
         parameters.Dilute.of({"radii": [10.0]})
 
 
-def test_without_its_images_a_vacancy_leaves_the_stress_of_elastic_theory(mace, relaxed, folder):
+def test_without_its_images_a_vacancy_leaves_the_stress_of_elastic_theory(mace, relaxed):
     """The dipole is that of other cells (9.7 to 9.8 eV in 9 x 9 and 12 x 12, by MACE's calculator alone).
 
     Strained by P / (2 C11 A), the cell has (C11 - C12) / (2 C11) of its stress left.
     """
     primitive, vacancy, atoms = relaxed
-    ideal, released, dipole = embedding.without_image_strain(primitive, vacancy, atoms, mace, folder)
+    ideal, released, dipole = embedding.without_image_strain(
+        primitive, vacancy, atoms, mace, CELL.shared_folder / "relaxed"
+    )
     assert dipole == pytest.approx(-9.75, rel=0.02)
     C11, C12 = relaxation.elastic_constants(primitive, mace)
     fixed, left = (potentials.evaluate(mace, each)["stress"][:2].mean() for each in (atoms, released))

@@ -263,6 +263,20 @@ def test_vacancy_relaxes_inwards_and_comes_back_to_its_symmetry(mace, primitive)
     assert relaxation.compare(free, relaxed, mace)["rms_A"] < 0.01
 
 
+def test_atoms_that_are_put_where_they_are_do_not_move():
+    """By not even rounding: else energy and forces of one geometry would be computed separately."""
+    cell = structures.supercell(structures.monolayer("WSe2", 3.32, 3.36), 12)
+    atoms = structures.vacancy(cell, "V_Se").atoms
+    atoms.set_constraint(relaxation.HeldSymmetry(atoms, symprec=1e-4))
+    ideal = atoms.positions.copy()
+    there = ideal + np.random.default_rng(0).normal(0, 0.01, ideal.shape)
+    atoms.set_positions(there)
+    once = atoms.positions.copy()
+    assert 1e-4 < abs(once - ideal).max() < 0.05 and structures.space_group(atoms) == "P3m1 (156)"
+    atoms.set_positions(there)
+    assert (atoms.positions == once).all()
+
+
 def test_interrupted_displacements_go_on_where_they_stopped(tmp_path):
     chain = Atoms("WSe", positions=[(0.5, 3, 3), (2.5, 3, 3)], cell=[4, 6, 6], pbc=True)
     calls = []

@@ -164,16 +164,16 @@ def test_the_reference_has_every_public_function(report):
 
 
 @browser.needed
-@pytest.mark.parametrize("width", [1200, 360])
-def test_pages_are_whole_and_readable(page, report, width):
-    page.set_viewport_size({"width": width, "height": 844})
+def test_pages_are_whole_and_readable(page, report):
     files = [path for path in sorted(report.rglob("*.html")) if "_static" not in path.parts]
     assert len(list(report.glob("notebooks/*.html"))) == len(parameters.default_runs())
     for file in files:
         page.goto(file.as_uri())
-        assert page.evaluate(
-            "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
-        ), file
+        for width in (1200, 360):
+            page.set_viewport_size({"width": width, "height": 844})
+            assert page.evaluate(
+                "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+            ), f"{file} at {width} pixels"
         pictures = page.evaluate("[...document.images].map(each => [each.naturalWidth, each.alt])")
         assert all(natural > 0 and alt for natural, alt in pictures), file
         for link in page.evaluate("[...document.links].map(each => each.href)"):

@@ -17,6 +17,19 @@ FORCE_TOLERANCE = 1e-5  # eV/A; phonons of the float64 models need far less than
 STEPS = 1000
 
 
+class HeldSymmetry(FixSymmetry):
+    """Hold the space group, and leave atoms where they are when they are put there again.
+
+    FixSymmetry moves them by rounding, which in a large cell is more than the calculator takes for the same geometry: it
+    would compute energy and forces of each step separately.
+    """
+
+    def adjust_positions(self, atoms: Atoms, new: np.ndarray) -> None:
+        super().adjust_positions(atoms, new)
+        if abs(new - atoms.positions).max() < 1e-12:
+            new[:] = atoms.positions
+
+
 def relax(
     atoms: Atoms,
     potential: Potential,
@@ -48,7 +61,7 @@ def relax(
         return relaxed
     relaxed.calc = potential.calculator
     if hold_symmetry:
-        relaxed.set_constraint(FixSymmetry(relaxed, symprec=1e-4))
+        relaxed.set_constraint(HeldSymmetry(relaxed, symprec=1e-4))
     if relax_cell:
         target = FrechetCellFilter(relaxed, mask=[1, 1, 0, 0, 0, 1])
         optimizer = BFGS(target, logfile=None, maxstep=0.05)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 RIDGE = 1e-6  # of the sum of squares of a column
-ATOMS_AT_ONCE = 150
+ATOMS_AT_ONCE = 30  # more fall out of the cache
 
 
 @dataclass(frozen=True)
@@ -121,16 +121,19 @@ def differentiated(potential: Potential, frames: list[Atoms]) -> list[Slopes]:
         for hook in hooks:
             hook.remove()
     # The scalars, which come first.
-    features = torch.cat(
-        [each[:, : layer.weight.numel()] for each, layer in zip(inputs, layers, strict=True)], dim=1
-    )
-    # Added up over all atoms: frames do not know of each other.
+    features = [each[:, : layer.weight.numel()] for each, layer in zip(inputs, layers, strict=True)]
+    # Added up over all atoms: frames do not know of each other. Layer by layer: what an early one holds does not go
+    # through the later ones, back through which a pass takes longest.
     gradients = [
-        torch.autograd.grad(feature, (places, strain), retain_graph=True) for feature in features.sum(dim=0)
+        torch.autograd.grad(feature, (places, strain), retain_graph=True)
+        for each in features
+        for feature in each.sum(dim=0)
     ]
     forces, strained = (-torch.stack(each, dim=-1).cpu().numpy() for each in zip(*gradients, strict=True))
     ends = np.cumsum([len(atoms) for atoms in frames])[:-1]
-    energies = [part.sum(axis=0) for part in np.split(features.detach().cpu().numpy(), ends)]
+    energies = [
+        part.sum(axis=0) for part in np.split(torch.cat(features, dim=1).detach().cpu().numpy(), ends)
+    ]
     return [
         Slopes(
             force.reshape(-1, force.shape[-1]),
