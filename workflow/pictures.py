@@ -39,6 +39,9 @@ PICTURES = {
     "08_dilute_limit/linewidths": ("dilute_linewidths", "Width and lifetime that vacancies, one in a thousand cells, give to phonons, against frequency: small for long acoustic waves, largest near 7 THz, where the resonances are. Below 0.5 THz the widths are not converged and not drawn."),
     "09_active_learning/learning_curves": ("active_learning", "Force error on held-back frames against the number of labelled frames and of atoms in them, chosen by a committee or at random, and the kinds of frame that are chosen first."),
     "09_active_learning/queries": ("fig_3_2_queries", "Fits to a function on a line with 4, 7 and 10 queried points. Active learning (top) learns all of it; Bayesian optimisation (bottom) searches its maximum and leaves the rest uncertain."),
+    "11_strain/shifts": ("strain_shifts", "Shift of each candidate localised mode of the vacancy against biaxial strain: all soften as the sheet is stretched, nearly in proportion."),
+    "11_strain/splittings": ("strain_splittings", "The two parts, A' and A'', of each pair E of the vacancy under strain along zigzag and along armchair, by their shift from the unstrained pair. What lies higher under tension along one axis lies lower along the other."),
+    "11_strain/local_dos": ("strain_local_dos", "Local density of states at the vacancy under biaxial strain, compressed at the bottom and stretched at the top, with a tick at each mode that is followed."),
 }  # fmt: skip
 FIGURES = {picture: name for picture, (name, _) in PICTURES.items() if name}
 

@@ -1,4 +1,4 @@
-"""Follow a mode at Gamma from a cell with a defect to a larger one."""
+"""Follow a mode at Gamma from a cell with a defect to a larger one, or to the same one under strain."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -46,6 +46,19 @@ class Continued:
 
 
 @dataclass(frozen=True)
+class Carried:
+    """Patterns of modes at Gamma of a cell with a defect, in the same cell under strain.
+
+    Each pattern is one set of `modes`, with the irrep that it has there and the root of the mean of its squared
+    frequency there. A set that the strain splits gives a pattern for each irrep.
+    """
+
+    modes: GammaModes  # the atoms in the order of the strained cell
+    origins: list[int]  # of which of the sets that were asked for each pattern is a part
+    overlaps: list[float]  # with the one set of modes of the strained cell that has most of the pattern
+
+
+@dataclass(frozen=True)
 class Patterns:
     """Modes at Gamma of a cell with a defect, each degenerate set as a pattern round the defect.
 
@@ -84,6 +97,58 @@ class Patterns:
             around = (vectors[same] * phases[:, None, None]).conj()
             amplitudes = [np.einsum("iam,iag->gm", around, vector) for vector in self.vectors]
             yield sheet.phonon.qpoints.frequencies[0], amplitudes, vectors
+
+
+def carried(gamma: GammaModes, sets: list[int], defect: Defect, other: GammaModes, there: Defect) -> Carried:
+    """Follow degenerate `sets` of modes, counted as in `gamma`, to the same cell under strain.
+
+    `other` are the modes of the strained cell, `there` is its defect. To first order in the strain the mean of the
+    squared frequency over a pattern is the squared frequency of the mode, whichever modes lie close by.
+    """
+    same = same_sites(defect, there)
+    squares = other.frequencies * abs(other.frequencies)
+    eigenvectors = other.eigenvectors.reshape(len(squares), -1)
+    patterns, frequencies, irreps, origins, overlaps = [], [], [], [], []
+    for origin, number in enumerate(sets):
+        pattern = gamma.eigenvectors[same][:, :, gamma.sets[number]]
+        amplitudes = eigenvectors.conj().T @ pattern.reshape(len(squares), -1)
+        for irrep in dict.fromkeys(other.irreps):
+            of_irrep = [
+                members for members, label in zip(other.sets, other.irreps, strict=True) if label == irrep
+            ]
+            own = amplitudes[sum(of_irrep, [])]
+            parts, directions = np.linalg.eigh(own.conj().T @ own)  # 1 for what has this irrep, else 0
+            pure = directions[:, parts > 0.5]
+            if not pure.shape[1]:
+                continue
+            shares = (abs(amplitudes @ pure) ** 2).sum(axis=1) / pure.shape[1]
+            mean = shares @ squares
+            patterns.append(pattern @ pure)
+            frequencies.append(float(np.copysign(abs(mean) ** 0.5, mean)))
+            irreps.append(irrep)
+            origins.append(origin)
+            overlaps.append(float(max(shares[members].sum() for members in of_irrep)))
+    sizes = [pattern.shape[2] for pattern in patterns]
+    members = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+    return Carried(
+        GammaModes(
+            np.repeat(frequencies, sizes),
+            np.concatenate(patterns, axis=2),
+            [list(each) for each in members],
+            irreps,
+        ),
+        origins,
+        overlaps,
+    )
+
+
+def same_sites(defect: Defect, other: Defect) -> np.ndarray:
+    """Return (N,) for each atom of `other`, the same cell under another strain, the atom of `defect` on its site."""
+    one, two = (each.from_site @ np.linalg.inv(each.atoms.cell.array) for each in (defect, other))
+    apart = two[:, None] - one[None]
+    lengths = np.linalg.norm((apart - apart.round()) @ other.atoms.cell.array, axis=2)
+    assert lengths.min(axis=1).max() < 0.5, "the two cells do not have the same sites"
+    return lengths.argmin(axis=1)
 
 
 def candidates(gamma: GammaModes, defect: Defect) -> tuple[list[Mode], Patterns]:

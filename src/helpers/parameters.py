@@ -330,13 +330,12 @@ class Evaluation(WithCommittee, ModelOnData):
         return super().files | by_name(*sorted(paths.REFERENCE.glob("*.*")), *literature)
 
 
-class Simulation(WithModel):
+class OfSheet(WithModel):
     """What every notebook that computes phonons with a model has in common."""
 
     formula: str = "WSe2"
     lattice_constant: float = Field(default=3.32, ge=2.0, le=6.0)
     thickness: float = Field(default=3.36, ge=1.0, le=6.0)
-    strain: Strain = 0.0
 
     @field_validator("formula")
     @classmethod
@@ -345,6 +344,12 @@ class Simulation(WithModel):
 
         structures.elements(formula)
         return formula
+
+
+class Simulation(OfSheet):
+    """What every notebook that computes them under one strain has in common."""
+
+    strain: Strain = 0.0
 
     @property
     def compressed(self) -> bool:
@@ -359,7 +364,7 @@ class Simulation(WithModel):
         return f"{cells}_{content}_strain{strain}_{self.model_name}"
 
 
-class Sampled(Simulation):
+class Sampled(OfSheet):
     """What every notebook that computes them on a mesh, by the method asked for, has in common."""
 
     method: Literal["analytic", "finite_differences"] = "analytic"
@@ -378,7 +383,7 @@ class Sampled(Simulation):
         return dtype
 
 
-class Pristine(WithCommittee, Sampled):
+class Pristine(WithCommittee, Sampled, Simulation):
     """04_pristine."""
 
     step: ClassVar[str] = "04_pristine"
@@ -405,11 +410,16 @@ def known_defect(defect: str, known: ValidationInfo) -> str:
     return defect
 
 
-class WithDefect(Simulation):
+class WithDefect(OfSheet):
     """What the notebooks on cells with one defect have in common."""
 
-    shown: ClassVar[tuple[str, ...]] = ("supercell", "defect", "strain", "model")
     defect: Annotated[str, AfterValidator(known_defect)] = "V_Se"
+
+
+class WithStrainedDefect(WithDefect, Simulation):
+    """What those under one strain have in common."""
+
+    shown: ClassVar[tuple[str, ...]] = ("supercell", "defect", "strain", "model")
 
     @property
     def beginning(self) -> str:
@@ -420,7 +430,7 @@ class WithDefect(Simulation):
         return DefectiveCell(**self.shared(DefectiveCell) | {"supercell": n})
 
 
-class DefectiveCell(Sampled, WithDefect):
+class DefectiveCell(Sampled, WithStrainedDefect):
     """What the notebooks on one cell with one defect have in common."""
 
     supercell: Size = 6
@@ -480,7 +490,7 @@ class RadialDos(WithCommittee, DefectiveCell):
         return [Defect(**self.shared(DefectiveCell))]
 
 
-class Comparison(Sampled, WithDefect):
+class Comparison(Sampled, WithStrainedDefect):
     """07_comparison."""
 
     step: ClassVar[str] = "07_comparison"
@@ -526,7 +536,7 @@ class Comparison(Sampled, WithDefect):
         return super().files | {"claims": paths.DATA / "claims.json"}
 
 
-class Dilute(WithDefect):
+class Dilute(WithStrainedDefect):
     """08_dilute_limit."""
 
     step: ClassVar[str] = "08_dilute_limit"
@@ -603,6 +613,61 @@ class ActiveLearning(ModelOnData):
         if self.labels != "gpaw":
             return super().files
         return super().files | {"proposals": paths.data_file(self.proposals, "proposals")}
+
+
+def steps(strains: list[float]) -> list[float]:
+    """Return the sizes of the strains that are in a list with both signs, the smallest first."""
+    return sorted(strain for strain in strains if strain > 0 and -strain in strains)
+
+
+def in_steps(strains: list[float]) -> list[float]:
+    """Return the strains, if they increase, none is 0 and one has both signs; ValueError if not."""
+    if 0 in strains:
+        raise ValueError("must not have 0: the unstrained cell is there anyway")
+    if any(later <= earlier for earlier, later in zip(strains, strains[1:], strict=False)):
+        raise ValueError("must increase")
+    if not steps(strains):
+        raise ValueError(
+            "must have one strain with both signs, like [-0.03, 0.03], for its central difference"
+        )
+    return strains
+
+
+def with_an_error(strains: list[float]) -> list[float]:
+    """Return the strains, if two of them have both signs; ValueError if not."""
+    if len(steps(strains)) < 2:
+        raise ValueError(
+            "must have two strains with both signs, like [-0.02, -0.01, 0.01, 0.02]: the smaller gives the slope, "
+            "the larger its error"
+        )
+    return strains
+
+
+Strains = Annotated[
+    list[Annotated[float, AfterValidator(in_plane)]], BeforeValidator(literal), AfterValidator(in_steps)
+]
+
+
+class UnderStrain(Sampled, WithDefect):
+    """11_strain."""
+
+    step: ClassVar[str] = "11_strain"
+    shown: ClassVar[tuple[str, ...]] = ("supercell", "defect", "model")
+    supercell: Size = 6
+    biaxial: Annotated[Strains, AfterValidator(with_an_error)] = [-0.02, -0.01, 0.01, 0.02, 0.04]
+    uniaxial: Strains = [-0.03, 0.03]
+
+    @property
+    def beginning(self) -> str:
+        return f"{self.supercell}x{self.supercell}_{self.defect}_{self.model_name}"
+
+    @property
+    def files(self) -> dict[str, Path]:
+        return super().files | by_name(paths.DATA / "wse2.xyz")
+
+    def cell(self, strain: float | list[float]) -> DefectiveCell:
+        """The cell under one strain, with its relaxation and forces where 05 keeps them."""
+        return DefectiveCell(**self.shared(DefectiveCell) | {"strain": strain})
 
 
 def default_runs() -> dict[str, Run]:
