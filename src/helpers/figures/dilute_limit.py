@@ -88,7 +88,7 @@ def modes_by_number(
 def spectral_functions(
     distances: np.ndarray, ticks: tuple, grid: np.ndarray, densities: dict[int, np.ndarray]
 ) -> Figure:
-    """Draw the states per THz and cell (n_grid, n_q) at each q of a path and frequency of `grid` (THz), by cells per vacancy.
+    """Draw the states per THz and cell (n_grid, n_q) at each q of a path and frequency of `grid` (THz), by cells per defect.
 
     On a logarithmic scale, for what vacancies add is faint beside the bands.
     """
@@ -98,7 +98,7 @@ def spectral_functions(
         image = axes.pcolormesh(
             distances, grid, density, norm=LogNorm(highest / 300, highest), cmap="magma_r", shading="gouraud", rasterized=True
         )  # fmt: skip
-        axes.set(title=f"1 vacancy in {count} cells")
+        axes.set(title=f"1 defect in {count} cells")
         axes.set_xticks([distance for distance, _ in ticks], [label for _, label in ticks])
     for axes in panels[:, 0]:
         axes.set_ylabel("frequency (THz)")
