@@ -16,6 +16,7 @@ from ase.io import read
 from phonopy import Phonopy
 
 from defectphonons import force_constants, localisation, potentials, relaxation, spectra, structures
+from defectphonons.embedding import TO_THZ2
 from defectphonons.potentials import Potential
 from defectphonons.spectra import PairedSet
 from defectphonons.structures import Defect
@@ -156,6 +157,16 @@ def relaxed_by_dft(formula: str, defect: str) -> Atoms | None:
         if dataset.kind(atoms) == f"{defect}_3x3" and abs(atoms.get_forces()).max() < 0.01
     ]
     return frames[-1] if frames else None
+
+
+def along_displacement(frames: list[Atoms], forces: list[np.ndarray]) -> float:
+    """Return the frequency in THz of motion along the displacement between two frames, from the forces (N, 3) in eV/A on both.
+
+    w^2 = -u dF / (u M u), the Rayleigh quotient, with half the differences u of the positions and dF of the forces.
+    """
+    moved, pulled = (frames[0].positions - frames[1].positions) / 2, (forces[0] - forces[1]) / 2
+    stiffness = -(moved * pulled).sum() / (frames[0].get_masses()[:, None] * moved**2).sum()
+    return float(np.sqrt(stiffness * TO_THZ2))
 
 
 def relaxed_vacancy(potential: Potential) -> tuple[Atoms, Atoms]:
