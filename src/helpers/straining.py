@@ -16,14 +16,15 @@ from helpers import cells, defects
 BIAXIAL, ZIGZAG, ARMCHAIR = "biaxial", "along zigzag", "along armchair"
 
 
-def sheets(run: Any, potential: Potential) -> dict[str, dict[float, DefectiveSheet]]:
+def sheets(
+    run: Any, unstrained: DefectiveSheet, potential: Potential
+) -> dict[str, dict[float, DefectiveSheet]]:
     """Return the cell of a run of 11 under each strain, by direction and size; each direction has the unstrained one too."""
     strains: dict[str, dict[float, Any]] = {
         BIAXIAL: {size: size for size in run.biaxial},
         ZIGZAG: {size: [size, 0.0] for size in run.uniaxial},
         ARMCHAIR: {size: [0.0, size] for size in run.uniaxial},
     }
-    unstrained = defects.defective_sheet(run.cell(0.0), potential)
     found = {}
     for direction, of_size in strains.items():
         computed = {
