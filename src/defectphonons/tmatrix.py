@@ -104,12 +104,12 @@ class Isolated:
         self.embedded = embedded
         # A chain has no second direction.
         grid = (mesh, mesh if np.any(embedded.perfect.shifts[:, 1]) else 1)
-        self.fourier = embedded.perfect.fourier(grid)
+        self.values, self.vectors = np.linalg.eigh(embedded.perfect.fourier(grid))
         self.irreps = irreps(embedded)
         change = embedded.change.toarray()
         if embedded.vacant:
             # The ghost at a frequency far below all others: it takes its states with it.
-            change[:3, :3] -= np.linalg.norm(self.fourier[0, 0]) * np.eye(3)
+            change[:3, :3] -= np.linalg.norm(self.values[0, 0]) * np.eye(3)
         self.changes = [irrep.rows[0].T @ change @ irrep.rows[0] for irrep in self.irreps]
         self.ghosts = [
             len(irrep.rows) * round((irrep.rows[0][:3] ** 2).sum()) * embedded.vacant for irrep in self.irreps
@@ -117,7 +117,8 @@ class Isolated:
 
     def perfect(self, frequency: float, broadening: float) -> list[np.ndarray]:
         """Return [irrep] (n, n) Green's function of the perfect sheet on the vectors of the irrep's first row, 1/THz^2."""
-        function = green(self.fourier, (frequency + 1j * broadening) ** 2, self.embedded.sites)
+        z = (frequency + 1j * broadening) ** 2
+        function = green(self.values, self.vectors, z, self.embedded.sites)
         return [irrep.rows[0].T @ function @ irrep.rows[0] for irrep in self.irreps]
 
     def response(
@@ -243,8 +244,7 @@ class Isolated:
     @cached_property
     def gaps(self) -> list[tuple[float, float]]:
         """Return the intervals of frequency in THz without states of the perfect sheet; the last begins above all bands."""
-        values = np.linalg.eigvalsh(self.fourier).reshape(-1, self.fourier.shape[-1])
-        bands = np.sqrt(np.clip(values, 0, None))
+        bands = np.sqrt(np.clip(self.values.reshape(-1, self.values.shape[-1]), 0, None))
         lower, upper = bands.min(axis=0), np.maximum.accumulate(bands.max(axis=0))
         inner = [
             (float(end), float(start))
