@@ -168,8 +168,9 @@ def test_pages_are_whole_and_readable(page, report):
     files = [path for path in sorted(report.rglob("*.html")) if "_static" not in path.parts]
     assert len(list(report.glob("notebooks/*.html"))) == len(parameters.default_runs())
     for file in files:
+        page.set_viewport_size({"width": 360, "height": 844})
         page.goto(file.as_uri())
-        for width in (1200, 360):
+        for width in (360, 1200):
             page.set_viewport_size({"width": width, "height": 844})
             assert page.evaluate(
                 "document.documentElement.scrollWidth <= document.documentElement.clientWidth"

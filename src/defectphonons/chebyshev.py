@@ -225,7 +225,8 @@ class Cell:
                 f"the change does not fit in a {self.grid[0]} x {self.grid[1]} cell: take a larger cell, or a smaller radius"
             )
         shift, sites = frequency**2, self.embedded.sites
-        perfect = embedding.green(self.embedded.perfect.fourier(self.grid), shift, sites).real
+        modes = np.linalg.eigh(self.embedded.perfect.fourier(self.grid))
+        perfect = embedding.green(*modes, shift, sites).real
         change = self.embedded.change.toarray()
         factors = lu_factor(np.eye(len(change)) - change @ perfect)
         waves = np.linalg.inv(shift * np.eye(self.width) - self.fourier)

@@ -130,12 +130,12 @@ class Isolated:
         self.embedded = embedded
         # A chain has no second direction.
         grid = (mesh, mesh if np.any(embedded.perfect.shifts[:, 1]) else 1)
-        self.fourier = embedded.perfect.fourier(grid)
+        self.values, self.vectors = np.linalg.eigh(embedded.perfect.fourier(grid))
         self.irreps = irreps(embedded)
         change = embedded.change.toarray()
         # The ghosts at a frequency far below all others: they take their states with them.
         ghosts = (3 * np.array(embedded.vacant, dtype=int)[:, None] + np.arange(3)).ravel()
-        change[ghosts, ghosts] -= np.linalg.norm(self.fourier[0, 0])
+        change[ghosts, ghosts] -= np.linalg.norm(self.values[0, 0])
         self.changes = [irrep.rows[0].T @ change @ irrep.rows[0] for irrep in self.irreps]
         self.ghosts = [
             len(irrep.rows) * round((irrep.rows[0].toarray()[ghosts] ** 2).sum()) for irrep in self.irreps
@@ -143,16 +143,21 @@ class Isolated:
 
     def perfect(self, frequency: float, broadening: float) -> list[np.ndarray]:
         """Return [irrep] (n, n) Green's function of the perfect sheet on the vectors of the irrep's first row, 1/THz^2."""
-        function = green(self.fourier, (frequency + 1j * broadening) ** 2, self.embedded.sites)
+        z = (frequency + 1j * broadening) ** 2
+        function = green(self.values, self.vectors, z, self.embedded.sites)
         return [irrep.rows[0].T @ function @ irrep.rows[0] for irrep in self.irreps]
 
     def perfect_densities(self, frequencies: np.ndarray, broadening: float) -> np.ndarray:
         """Return the states per THz (n, S) of each site in a cell of the perfect sheet, at `frequencies` (n,) in THz."""
-        size = self.fourier.shape[-1] // 3
-        sites = np.pad(np.arange(size)[:, None], ((0, 0), (2, 0)))
-        functions = [green(self.fourier, (w + 1j * broadening) ** 2, sites) for w in frequencies]
-        diagonals = np.diagonal(functions, axis1=1, axis2=2).reshape(len(frequencies), size, 3).sum(axis=2)
-        return -2 / np.pi * frequencies[:, None] * diagonals.imag
+        size = self.values.shape[-1] // 3
+        shares = (abs(self.vectors.reshape(-1, size, 3, 3 * size)) ** 2).sum(axis=2).swapaxes(
+            1, 2
+        ) / self.values[..., 0].size
+        densities = [
+            ((1 / ((w + 1j * broadening) ** 2 - self.values)).imag.ravel() @ shares.reshape(-1, size))
+            for w in frequencies
+        ]
+        return -2 / np.pi * frequencies[:, None] * np.array(densities)
 
     def response(
         self,
@@ -279,8 +284,7 @@ class Isolated:
 
         The last goes from the top of all bands to where the defect can have no state either.
         """
-        values = np.linalg.eigvalsh(self.fourier).reshape(-1, self.fourier.shape[-1])
-        bands = np.sqrt(np.clip(values, 0, None))
+        bands = np.sqrt(np.clip(self.values.reshape(-1, self.values.shape[-1]), 0, None))
         lower, upper = bands.min(axis=0), np.maximum.accumulate(bands.max(axis=0))
         inner = [
             (float(end), float(start))

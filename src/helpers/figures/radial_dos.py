@@ -47,9 +47,7 @@ def decay(shares: dict[str, tuple[np.ndarray, np.ndarray]], laws: dict[str, Deca
             distances = np.linspace(points[0].min(), points[0].max())
             label = f"{name}: floor of {law.floor:.1%}, decay over {law.length:.1f} Å"
             axes.plot(distances, law(distances), line, color=colour, label=label)
-    axes.set(
-        xlabel="distance from the defect (Å)", ylabel="redistributed spectral weight", yscale="log"
-    )
+    axes.set(xlabel="distance from the defect (Å)", ylabel="redistributed spectral weight", yscale="log")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.yaxis.set_minor_formatter(PercentFormatter(1, decimals=0))
     axes.yaxis.set_minor_locator(LogLocator(subs=(2, 3, 5)))
