@@ -76,7 +76,7 @@ def edit_cell(sources: Path, step: str, old: str, new: str) -> None:
 def test_words_change_nothing(before, sources):
     for module, old, new in (
         ("defectphonons/localisation", "ENHANCEMENT = 5.0  #", "ENHANCEMENT = 5.0  # Another comment. #"),
-        ("defectphonons/spectra", '"""Spectrum on the inequivalent points', '"""Another docstring'),
+        ("defectphonons/spectra", '"""Compute the spectrum on the inequivalent points', '"""Another docstring'),
         ("defectphonons/spectra", "def mesh_for(n: int, mesh: int) -> int:", "def mesh_for(n, mesh):"),  # annotations
         ("defectphonons/spectra", "    weights = phonon.mesh.weights / ", "    weights = (\n        phonon.mesh.weights\n    ) / "),
         ("defectphonons/localisation", 'f"no atom of the {len(defect.atoms)}-atom', 'f"Not one atom of the {len(defect.atoms)}-atom'),

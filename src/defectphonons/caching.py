@@ -16,7 +16,7 @@ import numpy as np
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that replaces it when the block succeeds; else nothing changes."""
+    """Yield a temporary path beside `path` that replaces it when the block succeeds; else nothing changes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
@@ -64,7 +64,7 @@ def is_whole(archive: Path | BinaryIO) -> bool:
 
 
 def geometry_key(cells: Iterable[Any], *also: Any) -> str:
-    """Hash of atoms, places and lattice of `cells`, and of `also`: 16 hexadecimal digits.
+    """Return the hash of atoms, places and lattice of `cells`, and of `also`: 16 hexadecimal digits.
 
     Rounded to 1e-6 A: the same relaxation may differ in the last digits the next time.
     """

@@ -61,24 +61,24 @@ class Cell:
         self.change = embedding.block_matrix(into[first], into[second], blocks, len(kept))
 
     def numbers(self, sites: np.ndarray) -> np.ndarray:
-        """(n,) where `sites` (n, 3) stand in the order of the coordinates, an axis left out."""
+        """Return where `sites` (n, 3) stand in the order of the coordinates, an axis left out: (n,)."""
         u, v = (sites[:, :2] % self.grid).T
         return (u * self.grid[1] + v) * (self.width // 3) + sites[:, 2]
 
     def __matmul__(self, amplitudes: np.ndarray) -> np.ndarray:
-        """(3N,) D times `amplitudes` (3N,), in THz^2."""
+        """Return D times `amplitudes` (3N,), in THz^2: (3N,)."""
         if self.by_mass is None:
             return self.product(self.fourier, self.change, amplitudes)
         return self.by_mass * self.product(self.fourier, self.change, self.by_mass * amplitudes)
 
     def product(self, fourier: np.ndarray, change: bsr_array, amplitudes: np.ndarray) -> np.ndarray:
-        """The same for another perfect part and change."""
-        found = self.perfect_product(fourier, amplitudes)
-        found[self.changed] += change @ amplitudes[self.changed]
-        return found
+        """Return the same for another perfect part and change."""
+        product = self.perfect_product(fourier, amplitudes)
+        product[self.changed] += change @ amplitudes[self.changed]
+        return product
 
     def perfect_product(self, fourier: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
-        """The same without a change."""
+        """Return the same without a change."""
         shaped = amplitudes.reshape(*self.grid, self.width, 1)
         if self.twist is None:
             waves = fourier @ scipy.fft.rfft2(shaped, axes=(0, 1))
@@ -88,20 +88,20 @@ class Cell:
 
     @cached_property
     def scaled(self) -> tuple[np.ndarray, bsr_array]:
-        """Perfect part and change of D brought to [-1, 1] by `range`."""
+        """Return perfect part and change of D brought to [-1, 1] by `range`."""
         lowest, highest = self.range
         half = (highest - lowest) / 2
         return (self.fourier - (highest + lowest) / 2 * np.eye(self.width)) / half, self.change / half
 
     def scaled_product(self, amplitudes: np.ndarray) -> np.ndarray:
-        """(3N,) D brought to [-1, 1] by `range` times `amplitudes` (3N,)."""
+        """Return D brought to [-1, 1] by `range` times `amplitudes` (3N,): (3N,)."""
         if self.by_mass is None:
             return self.product(*self.scaled, amplitudes)
         lowest, highest = self.range
         return (2 * (self @ amplitudes) - (highest + lowest) * amplitudes) / (highest - lowest)
 
     def chebyshev(self, start: np.ndarray) -> Iterator[np.ndarray]:
-        """(3N,) T_m times `start` (3N,) for m = 0, 1, ..., of the matrix as in `scaled_product`."""
+        """Yield T_m times `start`, both (3N,), for m = 0, 1, ..., of the matrix as in `scaled_product`."""
         before, now = start, self.scaled_product(start)
         yield before
         while True:
@@ -113,7 +113,7 @@ class Cell:
 
     @cached_property
     def range(self) -> tuple[float, float]:
-        """Lowest and highest eigenvalue in THz^2, with a margin of a hundredth of what lies between."""
+        """Return the lowest and highest eigenvalue in THz^2, with a margin of a hundredth of what lies between."""
         start = (
             np.random.default_rng(0)
             .standard_normal(self.size)
@@ -131,7 +131,7 @@ class Cell:
         return lowest - margin, highest + margin
 
     def explicit(self) -> csr_array:
-        """The same matrix with all its entries: of the perfect part pair by pair, and of the change."""
+        """Return the same matrix with all its entries: of the perfect part pair by pair, and of the change."""
         n_cells, sites = self.grid[0] * self.grid[1], self.width // 3
         cells = np.array(list(np.ndindex(self.grid)))
         total = csr_array((self.size, self.size), dtype=complex)
@@ -151,41 +151,41 @@ class Cell:
         return total if self.twist is not None else total.real.tocsr()
 
     def moments(self, starts: np.ndarray, count: int) -> np.ndarray:
-        """(n, count) <s|T_m(D)|s> of each of `starts` (n, 3N), as from `chebyshev`.
+        """Return <s|T_m(D)|s> (n, count) of each of `starts` (n, 3N), as from `chebyshev`.
 
         Two moments of one product by the doubling rule, a start on each thread.
         A. Weisse et al., Rev. Mod. Phys. 78, 275 (2006), section II.
         """
 
         def of(start: np.ndarray) -> np.ndarray:
-            found = np.empty(count + count % 2)
+            moments = np.empty(count + count % 2)
             before = None
-            for m, now in zip(range(len(found) // 2 + 1), self.chebyshev(start), strict=False):
+            for m, now in zip(range(len(moments) // 2 + 1), self.chebyshev(start), strict=False):
                 if m:
-                    found[2 * m - 1] = 2 * np.vdot(now, before).real
-                if 2 * m < len(found):
-                    found[2 * m] = 2 * np.vdot(now, now).real
+                    moments[2 * m - 1] = 2 * np.vdot(now, before).real
+                if 2 * m < len(moments):
+                    moments[2 * m] = 2 * np.vdot(now, now).real
                 before = now
                 bar.update()
-            found[0::2] -= found[0] / 2
-            found[1::2] -= found[1] / 2
-            return found[:count]
+            moments[0::2] -= moments[0] / 2
+            moments[1::2] -= moments[1] / 2
+            return moments[:count]
 
         with self.progress("moments", len(starts) * (count // 2)) as bar, self.threads() as pool:
             return np.array(list(pool.map(of, starts)))
 
     def spread(self, vectors: np.ndarray) -> np.ndarray:
-        """(n, 3N) `vectors` (n, 3 n_sites) on the sites of the embedding, and nothing elsewhere."""
+        """Return `vectors` (n, 3 n_sites) on the sites of the embedding, and zero on all others: (n, 3N)."""
         sites = self.embedded.sites
         phases = 1.0 if self.twist is None else np.exp(-2j * np.pi * sites[:, :2] @ self.twist)[:, None]
         coordinates = 3 * self.numbers(sites)[:, None] + np.arange(3)
-        found = np.zeros((len(vectors), self.size), dtype=float if self.twist is None else complex)
-        for each, vector in zip(found, vectors, strict=True):
-            np.add.at(each, coordinates, phases * vector.reshape(-1, 3))
-        return found
+        amplitudes = np.zeros((len(vectors), self.size), dtype=float if self.twist is None else complex)
+        for row, vector in zip(amplitudes, vectors, strict=True):
+            np.add.at(row, coordinates, phases * vector.reshape(-1, 3))
+        return amplitudes
 
     def filtered(self, starts: np.ndarray, windows: list[tuple[float, float]], count: int) -> np.ndarray:
-        """(n, 3N) the part of each of `starts` (n, 3N) within its window (THz, two edges), to `count` moments."""
+        """Return the part (n, 3N) of each of `starts` (n, 3N) within its window (THz, two edges), to `count` moments."""
         lowest, highest = self.range
         orders = np.arange(1, count)
 
@@ -193,11 +193,11 @@ class Cell:
             upper, lower = np.arccos((2 * np.square(window) - highest - lowest) / (highest - lowest))
             sines = (np.sin(orders * upper) - np.sin(orders * lower)) / orders
             factors = jackson(count) / np.pi * np.concatenate([[upper - lower], 2 * sines])
-            found = np.zeros_like(start)
+            total = np.zeros_like(start)
             for factor, part in zip(factors, self.chebyshev(start), strict=False):
-                found += factor * part
+                total += factor * part
                 bar.update()
-            return found
+            return total
 
         with self.progress("filter", len(starts) * count) as bar, self.threads() as pool:
             return np.array(list(pool.map(of, starts, windows)))
@@ -210,7 +210,7 @@ class Cell:
         return ThreadPoolExecutor(parallel.cores())
 
     def nearest(self, frequency: float, start: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Frequencies (count,) and eigenvectors (3N, count) of the modes nearest to `frequency` that `start` (3N,) is part of.
+        """Return frequencies (count,) and eigenvectors (3N, count) of the modes nearest to `frequency` that `start` (3N,) is part of.
 
         Shift-inverted Lanczos (ARPACK): 1 / (D - w^2) is that of the perfect cell and a correction on the changed
         sites, exactly. Modes of another irrep than `start` are not found. ValueError away from Gamma of the cell,
@@ -233,10 +233,10 @@ class Cell:
         coordinates = (3 * self.numbers(sites)[:, None] + np.arange(3)).ravel()
 
         def inverse(amplitudes: np.ndarray) -> np.ndarray:
-            found = self.perfect_product(waves, amplitudes)
+            product = self.perfect_product(waves, amplitudes)
             source = np.zeros(self.size)
-            source[coordinates] = lu_solve(factors, change @ found[coordinates])
-            return -(found + self.perfect_product(waves, source))
+            source[coordinates] = lu_solve(factors, change @ product[coordinates])
+            return -(product + self.perfect_product(waves, source))
 
         shape = (self.size, self.size)
         values, vectors = eigsh(
@@ -247,13 +247,13 @@ class Cell:
 
 
 def jackson(count: int) -> np.ndarray:
-    """(count,) factors of the Jackson kernel: Weisse et al., equation 71."""
+    """Return the factors (count,) of the Jackson kernel: Weisse et al., equation 71."""
     m, q = np.arange(count), np.pi / (count + 1)
     return ((count - m + 1) * np.cos(q * m) + np.sin(q * m) / np.tan(q)) / (count + 1)
 
 
 def states(moments: np.ndarray, span: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """(k,) frequencies in THz and (..., k) weights of a density of states with these Chebyshev `moments` (..., count).
+    """Return frequencies (k,) in THz and weights (..., k) of a density of states with these Chebyshev `moments` (..., count).
 
     Twice as many as there are moments, which are those of D, whose range is `span` (THz^2), with the
     Jackson kernel: a state becomes a peak of standard deviation `resolution`. Weisse et al., equation 83: their sum
@@ -269,7 +269,7 @@ def states(moments: np.ndarray, span: tuple[float, float]) -> tuple[np.ndarray, 
 
 
 def resolution(count: int, span: tuple[float, float], frequencies: np.ndarray) -> np.ndarray:
-    """(n,) standard deviation in THz of a state at `frequencies` (n,) by `count` moments; Weisse et al., equation 74.
+    """Return the standard deviation (n,) in THz of a state at `frequencies` (n,) by `count` moments; Weisse et al., equation 74.
 
     pi / count times half the range times sqrt(1 - x^2) in w^2, divided by 2 w.
     """
@@ -279,13 +279,13 @@ def resolution(count: int, span: tuple[float, float], frequencies: np.ndarray) -
 
 
 def cells_on_mesh(embedded: Embedded, n: int, mesh: int) -> Iterator[tuple[Cell, float]]:
-    """The n x n cell at half of a mesh x mesh grid of wave vectors, with weights; real where there is one."""
+    """Yield the n x n cell at half of a mesh x mesh grid of wave vectors, with weights; real at q = 0."""
     for q, weight in spectra.half_of_mesh(mesh):
         yield Cell(embedded, (n, n), q / n if q.any() else None), weight
 
 
 def local_dos(embedded: Embedded, n: int, mesh: int, groups: dict[str, np.ndarray], count: int) -> Spectrum:
-    """Shares of `groups` of sites (indices) in the modes of an n x n cell on a mesh, from `count` moments.
+    """Return the shares of `groups` of sites (indices) in the modes of an n x n cell on a mesh, from `count` moments.
 
     As from spectra.on_mesh: its "modes" are those of `states`.
     """
@@ -293,66 +293,68 @@ def local_dos(embedded: Embedded, n: int, mesh: int, groups: dict[str, np.ndarra
     frequencies, weights, shares = [], [], {name: [] for name in groups}
     for cell, weight in cells_on_mesh(embedded, n, mesh):
         for name, vectors in starts.items():
-            at, found = states(cell.moments(cell.spread(vectors), count), cell.range)
-            shares[name].append(found.sum(axis=0))
+            at, densities = states(cell.moments(cell.spread(vectors), count), cell.range)
+            shares[name].append(densities.sum(axis=0))
         frequencies.append(at)
         weights.append(weight)
     q_points = np.zeros((len(weights), 3))
     q_points[:, :2] = [q for q, _ in spectra.half_of_mesh(mesh)]
-    shares = {name: np.array(each) for name, each in shares.items()}
+    shares = {name: np.array(by_q) for name, by_q in shares.items()}
     return Spectrum(q_points, np.array(weights), np.array(frequencies), shares)
 
 
-def broadened(found: Spectrum, group: str, frequencies: np.ndarray, broadening: float) -> np.ndarray:
-    """(n,) states per THz of a group at `frequencies` (n,), as Green's functions at w + i `broadening` (THz) have them."""
-    weights = (found.q_weights[:, None] * found.shares[group]).ravel()
-    squares = (found.frequencies * abs(found.frequencies)).ravel()
+def broadened(sampled: Spectrum, group: str, frequencies: np.ndarray, broadening: float) -> np.ndarray:
+    """Return the states per THz (n,) of a group at `frequencies` (n,), as Green's functions at w + i `broadening` (THz) have them."""
+    weights = (sampled.q_weights[:, None] * sampled.shares[group]).ravel()
+    squares = (sampled.frequencies * abs(sampled.frequencies)).ravel()
     z = (frequencies + 1j * broadening) ** 2
-    return -2 / np.pi * frequencies * np.array([(weights / (each - squares)).sum().imag for each in z])
+    return -2 / np.pi * frequencies * np.array([(weights / (point - squares)).sum().imag for point in z])
 
 
 def on_sites(patterns: Patterns, embedded: Embedded) -> list[np.ndarray]:
-    """[set] (degeneracy, 3 n_sites) the patterns of a smaller cell on the sites of an embedding, real."""
+    """Return the patterns of a smaller cell on the sites of an embedding, real: [set] (degeneracy, 3 n_sites)."""
     sites = embedded.find(patterns.from_site)
-    found = []
+    real_patterns = []
     for vectors in patterns.vectors:
         degeneracy = vectors.shape[2]
-        each = np.zeros((2 * degeneracy, len(embedded.sites), 3))
+        pattern = np.zeros((2 * degeneracy, len(embedded.sites), 3))
         for half, part in enumerate((vectors.real, vectors.imag)):
-            each[half * degeneracy : (half + 1) * degeneracy, sites] = np.moveaxis(part, 2, 0)
+            pattern[half * degeneracy : (half + 1) * degeneracy, sites] = np.moveaxis(part, 2, 0)
         # At Gamma both parts of a mode are modes: they span no more than the set does.
-        _, lengths, directions = np.linalg.svd(each.reshape(len(each), -1), full_matrices=False)
+        _, lengths, directions = np.linalg.svd(pattern.reshape(len(pattern), -1), full_matrices=False)
         assert lengths[degeneracy:].max() < 1e-3, "a pattern is not real: is it one of Gamma?"
-        found.append((lengths[:, None] * directions)[:degeneracy])
-    return found
+        real_patterns.append((lengths[:, None] * directions)[:degeneracy])
+    return real_patterns
 
 
 def continued(
     vectors: list[np.ndarray], cell: Cell, groups: dict[str, np.ndarray], count: int
 ) -> list[Continued]:
-    """As following.continued, for patterns `on_sites` at Gamma of a cell; `groups` are of sites (indices)."""
-    number = np.repeat(np.arange(len(vectors)), [len(each) for each in vectors])
+    """Find patterns `on_sites` at Gamma of a cell, as following.continued does; `groups` are of sites (indices)."""
+    number = np.repeat(np.arange(len(vectors)), [len(pattern) for pattern in vectors])
     starts = cell.spread(np.concatenate(vectors))
     # With mean masses the rows of a degenerate set have equal densities of states: one is enough.
     rows = np.arange(len(number)) if cell.by_mass is not None else np.unique(number, return_index=True)[1]
     frequencies, weights = states(cell.moments(starts[rows], count), cell.range)
-    shares = [weights[number[rows] == each].sum(axis=0) for each in range(len(vectors))]
-    shares = [share / share.sum() * (each**2).sum() for share, each in zip(shares, vectors, strict=True)]
+    shares = [weights[number[rows] == index].sum(axis=0) for index in range(len(vectors))]
+    shares = [
+        share / share.sum() * (pattern**2).sum() for share, pattern in zip(shares, vectors, strict=True)
+    ]
     half = localisation.WINDOW
     middles = [following.quantile(frequencies, share, 0.5) for share in shares]
-    windows = [(middles[each] - half, middles[each] + half) for each in number]
+    windows = [(middles[index] - half, middles[index] + half) for index in number]
     motion = (cell.filtered(starts, windows, count // 2).reshape(len(starts), -1, 3) ** 2).sum(axis=2)
-    motions = [motion[number == each].sum(axis=0) for each in range(len(vectors))]
+    motions = [motion[number == index].sum(axis=0) for index in range(len(vectors))]
     atoms = {name: cell.numbers(cell.embedded.sites[sites]) for name, sites in groups.items()}
-    return [Continued.of(frequencies, *each, atoms) for each in zip(shares, motions, strict=True)]
+    return [Continued.of(frequencies, *pair, atoms) for pair in zip(shares, motions, strict=True)]
 
 
 def strongest(
     vector: np.ndarray, cell: Cell, frequency: float, count: int = 24
 ) -> tuple[float, float, float]:
-    """Of the `count` modes of a cell nearest to `frequency` (THz), the one with the largest share of a pattern.
+    """Find the mode with the largest share of a pattern among the `count` modes of a cell nearest to `frequency` (THz).
 
-    Its frequency in THz, share of the pattern (3 n_sites,), which is brought to unit norm, and atoms that take part.
+    Return its frequency in THz, share of the pattern (3 n_sites,), which is brought to unit norm, and atoms that take part.
     """
     start = cell.spread(vector[None] / np.linalg.norm(vector))[0]
     frequencies, vectors = cell.nearest(frequency, start, count)

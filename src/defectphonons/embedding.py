@@ -36,7 +36,7 @@ class Perfect:
 
     @classmethod
     def of(cls, hessian: Hessian, primitive: Atoms) -> "Perfect":
-        """From the force constants of the primitive cell, each with the shift of the cell that it reaches to."""
+        """Make it from the force constants of the primitive cell, each with the shift of the cell that it reaches to."""
         shifts, into = np.unique(hessian.shifts[:, :2], axis=0, return_inverse=True)
         roots = np.sqrt(primitive.get_masses())
         weights = TO_THZ2 / (roots[hessian.first] * roots[hessian.second])
@@ -48,7 +48,7 @@ class Perfect:
         return cls(primitive, shifts, blocks.swapaxes(2, 3).reshape(-1, 3 * size, 3 * size))
 
     def fourier(self, grid: tuple[int, int], twist: np.ndarray | None = None) -> np.ndarray:
-        """(n1, n2, 3S, 3S) D(q) in THz^2 at the q of an n1 x n2 grid plus `twist`, in reciprocal lattice vectors.
+        """Return D(q) (n1, n2, 3S, 3S) in THz^2 at the q of an n1 x n2 grid plus `twist`, in reciprocal lattice vectors.
 
         With the phases of cells, not of atoms. Exact at each q, however small the grid is.
         """
@@ -60,7 +60,7 @@ class Perfect:
 
 
 def green(values: np.ndarray, vectors: np.ndarray, z: complex, sites: np.ndarray) -> np.ndarray:
-    """(3 n_sites, 3 n_sites) of 1 / (z - D) in 1/THz^2 between `sites` (n_sites, 3) of a perfect n1 x n2 cell.
+    """Return 1 / (z - D) in 1/THz^2 between `sites` (n_sites, 3) of a perfect n1 x n2 cell: (3 n_sites, 3 n_sites).
 
     By the eigenvalues `values` (n1, n2, 3S) and eigenvectors `vectors` (n1, n2, 3S, 3S) of Perfect.fourier without a
     twist: for many z this is faster than inverses. z in THz^2.
@@ -89,14 +89,14 @@ class Embedded:
 
     @cached_property
     def places(self) -> np.ndarray:
-        """(n_sites, 3) ideal places in A, from the middle of the defect's own sites."""
+        """Return the ideal places (n_sites, 3) in A, from the middle of the defect's own sites."""
         primitive = self.perfect.primitive
         places = self.sites[:, :2] @ primitive.cell.array[:2] + primitive.positions[self.sites[:, 2]]
         return places - places[: self.own].mean(axis=0)
 
     @cached_property
     def symbols(self) -> np.ndarray:
-        """(n_sites,) element on each site; on a vacant one that of the perfect sheet."""
+        """Return the element on each site (n_sites,); on a vacant one that of the perfect sheet."""
         symbols = np.array([*self.perfect.primitive.symbols], dtype="<U2")[self.sites[:, 2]]
         for site, element in self.elements.items():
             symbols[site] = element
@@ -104,7 +104,7 @@ class Embedded:
 
     @cached_property
     def masses(self) -> np.ndarray:
-        """(n_sites,) their masses in u."""
+        """Return the masses (n_sites,) in u of these elements."""
         masses = self.perfect.primitive.get_masses()[self.sites[:, 2]]
         for site, element in self.elements.items():
             masses[site] = atomic_masses[atomic_numbers[element]]
@@ -119,7 +119,7 @@ class Embedded:
 
     @cached_property
     def operations(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The symmetry operations of the change: rotations about the axis through the defect, mirrors, and their products.
+        """Return the symmetry operations of the change: rotations about the axis through the defect, mirrors, and their products.
 
         The mirrors are those that hold the axis, and that of the plane of the sheet through the middle of the defect. Of
         each operation the matrix (3, 3) and to which site it takes each (n_sites,).
@@ -129,38 +129,38 @@ class Embedded:
             np.array([[np.cos(t), -np.sin(t), 0], [np.sin(t), np.cos(t), 0], [0, 0, 1]]) for t in turns
         ]
         vertical = rotations + [rotation @ np.diag([1.0, -1.0, 1.0]) for rotation in rotations]
-        tree, found = cKDTree(self.places), []
+        tree, symmetries = cKDTree(self.places), []
         for operation in vertical + [operation @ np.diag([1.0, 1.0, -1.0]) for operation in vertical]:
             apart, image = tree.query(self.places @ operation.T)
             if apart.max() > 0.01 or (self.symbols[image] != self.symbols).any():
                 continue
             matrix = on_coordinates(operation, image)
             if abs(matrix @ self.change @ matrix.T - self.change).max() <= 1e-6 * abs(self.change).max():
-                found.append((operation, image))
-        return found
+                symmetries.append((operation, image))
+        return symmetries
 
     def along(self, sites: np.ndarray) -> np.ndarray:
-        """(n, 3 n_sites) vectors whose densities of states add up to that of `sites` (indices).
+        """Return vectors (n, 3 n_sites) whose densities of states add up to that of `sites` (indices).
 
         All three axes of one of each set of sites that the operations take into each other, as long as the root of
         their number.
         """
         images = np.array([image for _, image in self.operations])
         first, numbers = np.unique(images[:, sites].min(axis=0), return_counts=True)
-        found = np.zeros((len(first), 3, len(self.sites), 3))
+        vectors = np.zeros((len(first), 3, len(self.sites), 3))
         for axis in range(3):
-            found[np.arange(len(first)), axis, first, axis] = np.sqrt(numbers)
-        return found.reshape(3 * len(first), -1)
+            vectors[np.arange(len(first)), axis, first, axis] = np.sqrt(numbers)
+        return vectors.reshape(3 * len(first), -1)
 
     def find(self, places: np.ndarray) -> np.ndarray:
-        """(n,) which of `sites` lie at `places` (n, 3) in A; ValueError if one is not among them."""
-        apart, found = cKDTree(self.places).query(places)
+        """Return which of `sites` lie at `places` (n, 3) in A: (n,). Raises ValueError if one is not among them."""
+        apart, indices = cKDTree(self.places).query(places)
         if apart.max() > 0.01:
             raise ValueError(
                 f"{np.linalg.norm(places[apart.argmax()]):.1f} A from the defect there is no site that it changes: "
                 "embed a larger region, or ask for places nearer to it"
             )
-        return found
+        return indices
 
 
 def without_image_strain(
@@ -172,7 +172,7 @@ def without_image_strain(
     area A, beyond that of the perfect sheet (C. Varvenne and E. Clouet, Phys. Rev. B 96, 224103 (2017)). About
     one defect in an infinite isotropic sheet the displacement P / (2 pi C11 r) dilates nothing outside and adds the area
     P / C11 within; in the cell all that surrounds it is stretched by as much, over its area. So the cell is strained by
-    P / (2 C11 A) along each axis. Relaxed geometries are kept in `folder`.
+    P / (2 C11 A) along each axis. Relaxed geometries are cached in `folder`.
     """
     area = np.linalg.norm(np.cross(*relaxed.cell.array[:2]))
     height = relaxed.cell.array[2, 2]
@@ -183,8 +183,8 @@ def without_image_strain(
     n = round((len(defect.pristine) / len(primitive)) ** 0.5)
     ideal = structures.supercell(structures.strained(primitive, strain), n)
     start = structures.strained(relaxed, strain)
-    there = relaxation.relax(start, potential, hold_symmetry=True, folder=folder)
-    return Defect.of(ideal, defect.name), there, float(dipole)
+    strained = relaxation.relax(start, potential, hold_symmetry=True, folder=folder)
+    return Defect.of(ideal, defect.name), strained, float(dipole)
 
 
 def embed(
@@ -203,7 +203,7 @@ def embed(
     zero. The terms of atoms within `radius` (A) of the defect are those of the relaxed cell, all others
     those of the perfect sheet, so that permutation symmetry and the acoustic sum rule hold at the seam as
     everywhere else and nothing needs repair. What is neglected is how the strain round the defect
-    changes the terms outside. What was computed is kept in `folder`, and found there.
+    changes the terms outside. What was computed is cached in `folder`.
 
     Residuals, in eV/A^2: `sum_rule` and `permutation`, and `seam`, the largest change of a constant within the
     terms of the atoms in the last 3 A of the region.
@@ -335,7 +335,7 @@ class Changes:
 
     def matrices(self) -> tuple[bsr_array, bsr_array]:
         """Return the changes of the force constants in eV/A^2 and of the dynamical matrix in THz^2."""
-        first, second, blocks = (np.concatenate(each) for each in (self.rows, self.columns, self.blocks))
+        first, second, blocks = (np.concatenate(parts) for parts in (self.rows, self.columns, self.blocks))
         roots = np.sqrt(self.primitive.get_masses())[[site for *_, site in self.index]]
         weights = TO_THZ2 / (roots[first] * roots[second])
         size = len(self.index)
@@ -346,7 +346,7 @@ class Changes:
 
 
 def corrected(embedded: Embedded, defect: Defect, difference: np.ndarray) -> tuple[Embedded, np.ndarray]:
-    """Add a difference of force constants, known in a supercell, to an embedding; also returns the atoms it is added for.
+    """Add a difference of force constants, given in a supercell, to an embedding; also returns the atoms it is added for.
 
     `difference` (N, N, 3, 3) in eV/A^2 is what another method has for the atoms of `defect` in its supercell, less what
     the embedded model has for the same cell. Only pairs count of which both atoms lie within half a lattice vector of
@@ -360,8 +360,8 @@ def corrected(embedded: Embedded, defect: Defect, difference: np.ndarray) -> tup
     nearest = find_mic(apart, defect.atoms.cell)[1] > np.linalg.norm(apart, axis=1) - 0.01
     blocks = difference[np.ix_(near, near)] * nearest.reshape(len(near), len(near), 1, 1)
     blocks = (blocks + blocks.transpose(1, 0, 3, 2)) / 2
-    each = np.arange(len(near))
-    blocks[each, each] -= blocks.sum(axis=1)
+    diagonal = np.arange(len(near))
+    blocks[diagonal, diagonal] -= blocks.sum(axis=1)
     sites = embedded.find(places)
     roots = np.sqrt(embedded.masses[sites])
     blocks *= TO_THZ2 / (roots[:, None] * roots)[:, :, None, None]
@@ -372,13 +372,13 @@ def corrected(embedded: Embedded, defect: Defect, difference: np.ndarray) -> tup
 
 
 def nodes(term: Term, atoms: Atoms) -> np.ndarray:
-    """(M, 3) vectors in A from the atom that a term comes with to all that it depends on."""
+    """Return vectors (M, 3) in A from the atom that a term comes with to all that it depends on."""
     places = atoms.positions[term.atoms] + term.shifts @ atoms.cell.array
     return places - places[0]
 
 
 def block_matrix(first: np.ndarray, second: np.ndarray, blocks: np.ndarray, size: int) -> bsr_array:
-    """(3 size, 3 size) matrix with the sums of `blocks` (n, 3, 3) at block row `first` and column `second`."""
+    """Return the matrix (3 size, 3 size) with the sums of `blocks` (n, 3, 3) at block row `first` and column `second`."""
     codes, into = np.unique(first * size + second, return_inverse=True)
     adding = csr_array((np.ones(len(into)), (into, np.arange(len(into)))))
     sums = (adding @ blocks.reshape(-1, 9)).reshape(-1, 3, 3)
@@ -387,11 +387,11 @@ def block_matrix(first: np.ndarray, second: np.ndarray, blocks: np.ndarray, size
 
 
 def pairs(matrix: bsr_array) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) block row and (n,) block column of each of the blocks in `matrix.data`."""
+    """Return block row (n,) and block column (n,) of each of the blocks in `matrix.data`."""
     return np.repeat(np.arange(len(matrix.indptr) - 1), np.diff(matrix.indptr)), matrix.indices
 
 
 def on_coordinates(operation: np.ndarray, image: np.ndarray) -> csr_array:
-    """(3 n_sites, 3 n_sites) what an operation, as in Embedded.operations, does to displacements."""
-    each = np.arange(len(image))
-    return kron(csr_array((np.ones(len(image)), (image, each))), operation, format="csr")
+    """Return what an operation, as in Embedded.operations, does to displacements: (3 n_sites, 3 n_sites)."""
+    sites = np.arange(len(image))
+    return kron(csr_array((np.ones(len(image)), (image, sites))), operation, format="csr")

@@ -37,32 +37,32 @@ def digest(statements: list[Any], names: list[Name], without: set[str]) -> str:
 
     Definitions in the modules `without` do not count.
     """
-    found: dict[str, Any] = {}
+    definitions: dict[str, Any] = {}
     waiting = list(names)
     while waiting:
         module, name = waiting.pop()
-        if module in without or f"{module}.{name}" in found:
+        if module in without or f"{module}.{name}" in definitions:
             continue
-        found[f"{module}.{name}"], referred = definition(module, name)
+        definitions[f"{module}.{name}"], referred = definition(module, name)
         waiting += referred
-    text = json.dumps([statements, found], sort_keys=True)
+    text = json.dumps([statements, definitions], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @functools.cache
 def definition(module: str, name: str) -> tuple[list[Any], list[Name]]:
     """Return the statements that define `name` in a module, as of `plain`, and what they refer to."""
-    known = module_of(module)
+    contents = module_of(module)
     if name == "*":
-        return [], [(module, each) for each in (*known.definitions, *known.links)]
+        return [], [(module, defined) for defined in (*contents.definitions, *contents.links)]
     if name == "":  # what the module does on import
-        statements, referred = known.always, []
+        statements, referred = contents.always, []
     else:
-        statements, referred = known.definitions.get(name, []), [(module, "")]
-    if name in known.links:
-        return list(known.links[name]), [*referred, known.links[name]]
-    referred += [other for each in statements for other in references(each, known, module)]
-    return [plain(each) for each in statements], referred
+        statements, referred = contents.definitions.get(name, []), [(module, "")]
+    if name in contents.links:
+        return list(contents.links[name]), [*referred, contents.links[name]]
+    referred += [other for statement in statements for other in references(statement, contents, module)]
+    return [plain(statement) for statement in statements], referred
 
 
 @dataclass
@@ -72,8 +72,10 @@ class Module:
     package: str  # its own, which is followed as this one is
     definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
     imported: set[str] = field(default_factory=set)  # of these, what comes from other packages
-    modules: dict[str, str] = field(default_factory=dict)  # name here -> module that is followed
-    links: dict[str, Name] = field(default_factory=dict)  # name here -> definition in another of them
+    modules: dict[str, str] = field(default_factory=dict)  # name in this module -> module that is followed
+    links: dict[str, Name] = field(
+        default_factory=dict
+    )  # name in this module -> definition in another of them
     always: list[ast.stmt] = field(default_factory=list)  # what names nothing and takes effect on import
 
     @classmethod
@@ -83,18 +85,18 @@ class Module:
         for statement in tree.body:
             if isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test):
                 continue
-            inner = [each for each in ast.walk(statement) if isinstance(each, ast.Import | ast.ImportFrom)]
+            inner = [node for node in ast.walk(statement) if isinstance(node, ast.Import | ast.ImportFrom)]
             if isinstance(statement, ast.FunctionDef | ast.ClassDef):
                 module.definitions.setdefault(statement.name, []).append(statement)
                 continue
-            for each in inner:
-                module.add_import(each)
+            for node in inner:
+                module.add_import(node)
             if inner:
                 continue
             names = {
-                each.id
-                for each in ast.walk(statement)
-                if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)
+                node.id
+                for node in ast.walk(statement)
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
             }
             for name in names:
                 module.definitions.setdefault(name, []).append(statement)
@@ -135,30 +137,30 @@ def module_of(name: str) -> Module:
     return Module.of(Bare().visit(ast.parse(path_of(name).read_text())), name.split(".")[0])
 
 
-def references(statement: ast.AST, known: Module, module: str) -> Iterator[Name]:
+def references(statement: ast.AST, contents: Module, module: str) -> Iterator[Name]:
     """Yield each definition that a statement of `module` refers to, in packages that are followed."""
-    modules, links, local = known.modules, known.links, set()
+    modules, links, local = contents.modules, contents.links, set()
     if isinstance(statement, ast.FunctionDef | ast.ClassDef):
-        inner = Module(known.package)
-        for each in ast.walk(statement):
-            if isinstance(each, ast.Import | ast.ImportFrom):
-                inner.add_import(each)
+        inner = Module(contents.package)
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                inner.add_import(node)
         modules, links = modules | inner.modules, links | inner.links
     if isinstance(statement, ast.FunctionDef):
         local = own_names(statement)
     of_modules = set()
-    for each in ast.walk(statement):  # an attribute comes before the name that it belongs to
-        if isinstance(each, ast.Attribute) and isinstance(each.value, ast.Name) and each.value.id in modules:
-            if each.value.id not in local:
-                yield modules[each.value.id], each.attr
-            of_modules.add(each.value)
-        elif isinstance(each, ast.Name) and each not in of_modules and each.id not in local:
-            if each.id in modules:
-                yield modules[each.id], "*"
-            elif each.id in links:
-                yield links[each.id]
-            elif each.id in known.definitions:
-                yield module, each.id
+    for node in ast.walk(statement):  # an attribute comes before the name that it belongs to
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            if node.value.id not in local:
+                yield modules[node.value.id], node.attr
+            of_modules.add(node.value)
+        elif isinstance(node, ast.Name) and node not in of_modules and node.id not in local:
+            if node.id in modules:
+                yield modules[node.id], "*"
+            elif node.id in links:
+                yield links[node.id]
+            elif node.id in contents.definitions:
+                yield module, node.id
 
 
 def own_names(function: ast.FunctionDef) -> set[str]:
@@ -167,16 +169,16 @@ def own_names(function: ast.FunctionDef) -> set[str]:
     Those of functions and comprehensions within it hide nothing outside these.
     """
     arguments = function.args
-    found = {each.arg for each in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
-    found |= {each.arg for each in (arguments.vararg, arguments.kwarg) if each}
+    names = {argument.arg for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+    names |= {argument.arg for argument in (arguments.vararg, arguments.kwarg) if argument}
     waiting: list[ast.AST] = list(function.body)
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            found.add(node.id)
+            names.add(node.id)
         if not isinstance(node, ast.FunctionDef | ast.Lambda | ast.comprehension):
             waiting += ast.iter_child_nodes(node)
-    return found
+    return names
 
 
 def plain(node: Any) -> Any:
@@ -188,7 +190,7 @@ def plain(node: Any) -> Any:
             if name not in ("ctx", "kind", "type_comment") and value is not None and value != []
         }
         return [type(node).__name__, fields]
-    return [plain(each) for each in node] if isinstance(node, list) else repr(node)
+    return [plain(item) for item in node] if isinstance(node, list) else repr(node)
 
 
 class Bare(ast.NodeTransformer):
@@ -197,7 +199,7 @@ class Bare(ast.NodeTransformer):
     annotated = False  # whether annotations count: a base class as pydantic's computes with them
 
     def without_docstring(self, node: Any) -> Any:
-        """The first statement, if it is a text."""
+        """Take away the first statement, if it is a text."""
         self.generic_visit(node)
         if node.body and isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant):
             node.body = node.body[1:] or [ast.Pass()]

@@ -27,7 +27,7 @@ AT_ONCE = 4  # atoms a pass on a CPU: fewer repeat small steps, more fall out of
 
 
 def to_phonopy(atoms: Atoms) -> PhonopyAtoms:
-    """The same cell for phonopy, with ASE's masses: phonopy's own are older, and differ in the fourth digit."""
+    """Return the same cell for phonopy, with ASE's masses: phonopy's own are older, and differ in the fourth digit."""
     return PhonopyAtoms(
         symbols=atoms.get_chemical_symbols(),
         cell=atoms.cell.array,
@@ -37,7 +37,7 @@ def to_phonopy(atoms: Atoms) -> PhonopyAtoms:
 
 
 def to_ase(cell: PhonopyAtoms) -> Atoms:
-    """The same cell for ASE, periodic in all directions."""
+    """Return the same cell for ASE, periodic in all directions."""
     return Atoms(cell.symbols, cell=cell.cell, positions=cell.positions, pbc=True)
 
 
@@ -67,7 +67,7 @@ def of(
     dtype: str = "float64",
     folder: Path,
 ) -> Phonopy:
-    """`analytic` or `by_differences`, as `method` ('analytic' or 'finite_differences') says."""
+    """Compute force constants by `analytic` or `by_differences`, as `method` ('analytic' or 'finite_differences') says."""
     if method == "analytic":
         return analytic(atoms, n, potential, dtype=dtype, folder=folder)
     return by_differences(atoms, n, potential, displacement=displacement, folder=folder)
@@ -92,7 +92,7 @@ def by_differences(
 
 
 def displaced_forces(phonon: Phonopy, potential: Potential, folder: Path) -> np.ndarray:
-    """(n_displacements, N, 3) forces in eV/A of the displaced cells, from `folder` where they are."""
+    """Return the forces (n_displacements, N, 3) in eV/A of the displaced cells, from `folder` where they are cached."""
     cells = phonon.supercells_with_displacements
     own = folder / caching.geometry_key(
         cells, potential.checksum, fingerprint.of("defectphonons.potentials.evaluate")
@@ -100,51 +100,53 @@ def displaced_forces(phonon: Phonopy, potential: Potential, folder: Path) -> np.
     forces = []
     for i, cell in enumerate(tqdm(cells, desc="displacements", unit="cell", disable=len(cells) < 10)):
         path = own / f"{i:04d}.npz"
-        found = caching.cached(path)
-        if found is None:
-            found = {"forces": evaluate(potential, to_ase(cell))["forces"]}
-            caching.cache(path, **found)
-        forces.append(found["forces"])
+        arrays = caching.cached(path)
+        if arrays is None:
+            arrays = {"forces": evaluate(potential, to_ase(cell))["forces"]}
+            caching.cache(path, **arrays)
+        forces.append(arrays["forces"])
     return np.array(forces)
 
 
 def analytic(
     atoms: Atoms, n: Size | None, potential: Potential, *, dtype: str = "float64", folder: Path
 ) -> Phonopy:
-    """The same as `by_differences` without displacing atoms: second derivatives of the model's energy.
+    """Return the same as `by_differences` without displacing atoms: second derivatives of the model's energy.
 
     Exact to rounding for every n: what reaches round the supercell is folded into it. Without `n`
     the supercell is so large that nothing does, and phonopy's frequencies are exact at every q.
     Raises ValueError for a model that `defectphonons.hessian.layers` does not know.
     """
     primitive = listed(atoms)
-    found = unfolded(primitive, potential, dtype=dtype, folder=folder)
-    phonon = undisplaced(atoms, n or unwrapped(found, primitive))
-    phonon.force_constants = folded(found, phonon)
+    hessian = unfolded(primitive, potential, dtype=dtype, folder=folder)
+    phonon = undisplaced(atoms, n or unwrapped(hessian, primitive))
+    phonon.force_constants = folded(hessian, phonon)
     return phonon
 
 
 def listed(atoms: Atoms) -> Atoms:
-    """The same cell as phonopy lists it: some atoms in another cell, from which the shifts of constants then count."""
+    """Return the same cell as phonopy lists it: some atoms in another cell, from which the shifts of constants then count."""
     return to_ase(undisplaced(atoms, 1).primitive)
 
 
-def unwrapped(found: Hessian, atoms: Atoms) -> int:
-    """The smallest n for which every constant is one of the shortest images in the n x n x 1 supercell."""
-    places = atoms.positions[found.second] + found.shifts @ atoms.cell.array - atoms.positions[found.first]
-    reach = np.linalg.norm(places[abs(found.blocks).max(axis=(1, 2)) > 0], axis=1).max()
+def unwrapped(hessian: Hessian, atoms: Atoms) -> int:
+    """Return the smallest n for which every constant is one of the shortest images in the n x n x 1 supercell."""
+    places = (
+        atoms.positions[hessian.second] + hessian.shifts @ atoms.cell.array - atoms.positions[hessian.first]
+    )
+    reach = np.linalg.norm(places[abs(hessian.blocks).max(axis=(1, 2)) > 0], axis=1).max()
     first, second = atoms.cell.array[:2]
-    shortest = min(np.linalg.norm(each) for each in (first, second, first + second, first - second))
+    shortest = min(np.linalg.norm(vector) for vector in (first, second, first + second, first - second))
     return int(2 * reach / shortest) + 1
 
 
 def unfolded(atoms: Atoms, potential: Potential, *, dtype: str = "float64", folder: Path) -> Hessian:
-    """Force constants of the periodic cell `atoms`, each with the shift of the cell that it reaches to."""
+    """Return the force constants of the periodic cell `atoms`, each with the shift of the cell that it reaches to."""
     return Hessian.of(terms(atoms, potential, dtype=dtype, folder=folder))
 
 
 def terms(atoms: Atoms, potential: Potential, *, dtype: str = "float64", folder: Path) -> Iterator[Term]:
-    """The terms of all atoms of the periodic cell `atoms`, computed in `dtype`.
+    """Return the terms of all atoms of the periodic cell `atoms`, computed in `dtype`.
 
     Those of symmetry-inequivalent atoms are computed, and cached in `folder`/hessian as they come,
     in a folder for each geometry, model and what defectphonons.hessian.layers computes, so that what was interrupted goes on.
@@ -154,12 +156,12 @@ def terms(atoms: Atoms, potential: Potential, *, dtype: str = "float64", folder:
     code = fingerprint.of("defectphonons.hessian.layers.Layers")
     own = folder / "hessian" / caching.geometry_key([atoms], potential.checksum, code, dtype)
     paths = {atom: own / f"{atom:04d}.npz" for atom in inequivalent}
-    found = {atom: caching.cached(path) for atom, path in paths.items()}
-    missing = {atom: path for atom, path in paths.items() if found[atom] is None}
+    cached = {atom: caching.cached(path) for atom, path in paths.items()}
+    missing = {atom: path for atom, path in paths.items() if cached[atom] is None}
     if missing:
         compute_terms(checked_layers(potential, atoms, dtype), missing)
-        found |= {atom: caching.cached(path) for atom, path in missing.items()}
-    return with_equivalent([Term(**arrays) for arrays in found.values()], atoms, symmetry)
+        cached |= {atom: caching.cached(path) for atom, path in missing.items()}
+    return with_equivalent([Term(**arrays) for arrays in cached.values()], atoms, symmetry)
 
 
 def compute_terms(layers: "Layers", wanted: dict[int, Path]) -> None:
@@ -190,14 +192,14 @@ def write_terms(layers: "Layers", wanted: dict[int, Path]) -> Iterator[int]:
             if gpu:
                 torch.cuda.reset_peak_memory_stats()
             before = torch.cuda.memory_allocated() if gpu else 0
-            found = layers.terms(some)
+            computed = layers.terms(some)
         except torch.OutOfMemoryError:
             if at_once == 1:
                 raise
             at_once = at_once // 2
             torch.cuda.empty_cache()
             continue
-        for atom, term in zip(some, found, strict=True):
+        for atom, term in zip(some, computed, strict=True):
             caching.cache(wanted[atom], **vars(term))
         if gpu and waiting == list(wanted):  # the first pass
             taken = torch.cuda.max_memory_allocated() - before
@@ -207,7 +209,7 @@ def write_terms(layers: "Layers", wanted: dict[int, Path]) -> Iterator[int]:
 
 
 def checked_layers(potential: Potential, atoms: Atoms, dtype: str = "float64") -> "Layers":
-    """The model layer by layer in `dtype`; ValueError unless that gives, in float64, the energy and forces of the model."""
+    """Return the model layer by layer in `dtype`; ValueError unless that gives, in float64, the energy and forces of the model."""
     import torch
 
     from defectphonons.hessian.layers import Layers
@@ -234,15 +236,17 @@ def checked_layers(potential: Potential, atoms: Atoms, dtype: str = "float64") -
 
 
 def rounding_error(potential: Potential, atoms: Atoms, dtype: str) -> float:
-    """Largest difference of terms in `dtype` from those in float64, over the largest constant; of three atoms."""
+    """Return the largest difference of terms in `dtype` from those in float64, over the largest constant; of three atoms."""
     sample = np.linspace(0, len(atoms) - 1, 3).astype(int)
-    rough, fine = (checked_layers(potential, atoms, each).terms(sample) for each in (dtype, "float64"))
+    rough, fine = (
+        checked_layers(potential, atoms, precision).terms(sample) for precision in (dtype, "float64")
+    )
     differences = [abs(one.matrix - two.matrix).max() for one, two in zip(rough, fine, strict=True)]
-    return float(max(differences) / max(abs(each.matrix).max() for each in fine))
+    return float(max(differences) / max(abs(term.matrix).max() for term in fine))
 
 
 def with_equivalent(terms: list[Term], atoms: Atoms, symmetry: Symmetry) -> Iterator[Term]:
-    """The terms of all atoms from those of the inequivalent ones, rotated."""
+    """Yield the terms of all atoms from those of the inequivalent ones, rotated."""
     operations = symmetry.symmetry_operations
     places, lattice = atoms.get_scaled_positions(wrap=False), atoms.cell.array.T
     done = set()
@@ -261,8 +265,8 @@ def with_equivalent(terms: list[Term], atoms: Atoms, symmetry: Symmetry) -> Iter
             yield Term(image[term.atoms], shifts, cartesian @ term.matrix @ cartesian.T)
 
 
-def folded(found: Hessian, phonon: Phonopy) -> np.ndarray:
-    """(len(primitive), N, 3, 3) force constants in eV/A^2 between an atom and all images of another."""
+def folded(hessian: Hessian, phonon: Phonopy) -> np.ndarray:
+    """Return the force constants (len(primitive), N, 3, 3) in eV/A^2 between an atom and all images of another."""
     primitive, supercell = phonon.primitive, phonon.supercell
     sizes = np.diag(phonon.supercell_matrix)
     atom_of = np.array([primitive.p2p_map[index] for index in primitive.s2p_map])
@@ -270,21 +274,21 @@ def folded(found: Hessian, phonon: Phonopy) -> np.ndarray:
     cells = np.rint(apart).astype(int)
     index = np.empty((len(primitive), *sizes), dtype=int)
     index[(atom_of, *(cells % sizes).T)] = np.arange(len(supercell))
-    target = (cells[primitive.p2s_map][found.first] + found.shifts) % sizes
+    target = (cells[primitive.p2s_map][hessian.first] + hessian.shifts) % sizes
     matrices = np.zeros((len(primitive), len(supercell), 3, 3))
-    np.add.at(matrices, (found.first, index[(found.second, *target.T)]), found.blocks)
+    np.add.at(matrices, (hessian.first, index[(hessian.second, *target.T)]), hessian.blocks)
     return matrices
 
 
 def of_some(phonon: Phonopy, kept: np.ndarray, atoms: Atoms) -> Phonopy:
-    """Phonopy object of `atoms` with the force constants that `phonon` has between its atoms `kept`.
+    """Return a phonopy object of `atoms` with the force constants that `phonon` has between its atoms `kept`.
 
     Only the self terms change, to keep the acoustic sum rule. With all atoms but one this is what
     pristine force constants say of a vacancy.
     """
     matrices = compact_fc_to_full_fc(phonon.primitive, phonon.force_constants)[np.ix_(kept, kept)]
-    each = np.arange(len(kept))
-    matrices[each, each] -= matrices.sum(axis=1)
+    diagonal = np.arange(len(kept))
+    matrices[diagonal, diagonal] -= matrices.sum(axis=1)
     left = undisplaced(atoms, 1)
     left.force_constants = matrices
     return left
@@ -299,7 +303,7 @@ def largest_beyond(phonon: Phonopy, distance: float) -> float:
 
 
 def residuals(phonon: Phonopy) -> dict[str, float]:
-    """Largest violation, in eV/A^2, of the acoustic sum rule and of permutation symmetry."""
+    """Return the largest violation, in eV/A^2, of the acoustic sum rule and of permutation symmetry."""
     matrices = compact_fc_to_full_fc(phonon.primitive, phonon.force_constants)
     return {
         "sum_rule": float(abs(matrices.sum(axis=1)).max()),

@@ -9,7 +9,7 @@ VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
 def invariance_equations(phonon: Phonopy) -> tuple[csr_array, csr_array]:
-    """Linear equations that force constants (n_primitive, N, 3, 3), flattened, must obey.
+    """Return the linear equations that force constants (n_primitive, N, 3, 3), flattened, must obey.
 
     The first matrix holds the acoustic sum rule and the permutation symmetry. The second holds
     the Born-Huang conditions (a rigid rotation gives no force) and the Huang conditions (for a
@@ -73,14 +73,14 @@ def _sparse(equations: list[tuple[np.ndarray, np.ndarray]], size: int) -> csr_ar
 
 
 def rotational_residual(phonon: Phonopy) -> float:
-    """Largest violation of the Born-Huang conditions, in eV/A, of a primitive-cell phonopy object."""
+    """Return the largest violation of the Born-Huang conditions, in eV/A, of a primitive-cell phonopy object."""
     _, rotational = invariance_equations(phonon)
     born_huang = rotational[: 9 * len(phonon.primitive)]
     return float(abs(born_huang @ phonon.force_constants.ravel()).max())
 
 
 def make_rotationally_invariant(phonon: Phonopy, stress: np.ndarray) -> None:
-    """The smallest change (least squares) of the force constants that makes them obey all invariances.
+    """Make the smallest change (least squares) of the force constants after which they obey all invariances.
 
     `stress` (6,) in eV/A^3 (Voigt) is what the cell is under. The solution of least norm is
     unique, so it has the space group of the force constants it is given.

@@ -124,8 +124,8 @@ def contrast(density: np.ndarray, other: np.ndarray, grid: np.ndarray, frequency
     """
     edges = [frequency - 2 * WINDOW, frequency + 2 * WINDOW]
     states = [
-        np.diff(np.interp(edges, grid, cumulative_trapezoid(each, grid, initial=0)))[0]
-        for each in (density, other)
+        np.diff(np.interp(edges, grid, cumulative_trapezoid(curve, grid, initial=0)))[0]
+        for curve in (density, other)
     ]
     return float(states[0] / max(states[1], 0.01))
 
@@ -137,7 +137,7 @@ def shells(defect: Defect, outer_radii: list[float]) -> dict[str, np.ndarray]:
     own (A), the first those in the middle too, and is named by the two. Raises ValueError for a shell without atoms.
     """
     distances = defect.distances
-    found = {}
+    groups = {}
     for inner, outer in zip([0.0, *outer_radii], outer_radii, strict=False):
         members = np.flatnonzero((distances > (inner or -1.0)) & (distances <= outer))
         if not len(members):
@@ -146,19 +146,19 @@ def shells(defect: Defect, outer_radii: list[float]) -> dict[str, np.ndarray]:
                 f"of the defect; the nearest lies at {distances.min():.2f}, the farthest at {distances.max():.2f} A: "
                 "change outer_radii"
             )
-        found[f"{inner:g} to {outer:g} Å"] = members
-    return found
+        groups[f"{inner:g} to {outer:g} Å"] = members
+    return groups
 
 
 def rings(defect: Defect) -> list[tuple[float, np.ndarray]]:
     """Return (distance in A, atoms) of each set of one species whose ideal places lie equally far from the defect."""
-    distances, found = defect.distances, []
+    distances, circles = defect.distances, []
     for symbol in dict.fromkeys(defect.atoms.symbols):
         members = np.flatnonzero(defect.atoms.symbols == symbol)
         members = members[np.argsort(distances[members])]
         gaps = np.flatnonzero(np.diff(distances[members]) > 1e-3) + 1
-        found += [(float(distances[ring].mean()), np.sort(ring)) for ring in np.split(members, gaps)]
-    return sorted(found, key=lambda ring: ring[0])
+        circles += [(float(distances[ring].mean()), np.sort(ring)) for ring in np.split(members, gaps)]
+    return sorted(circles, key=lambda ring: ring[0])
 
 
 def redistributed(density: np.ndarray, other: np.ndarray, grid: np.ndarray) -> float:
@@ -166,7 +166,7 @@ def redistributed(density: np.ndarray, other: np.ndarray, grid: np.ndarray) -> f
 
     Densities (n_grid,) on `grid` (THz), each divided by its own number of states first.
     """
-    both = [each / np.trapezoid(each, grid) for each in (density, other)]
+    both = [curve / np.trapezoid(curve, grid) for curve in (density, other)]
     return float(np.trapezoid(abs(both[0] - both[1]), grid) / 2)
 
 
@@ -194,7 +194,7 @@ def densities_per_atom(
 def redistributed_by_ring(
     sheet: DefectiveSheet, sampled: Spectrum, by_site: np.ndarray, grid: np.ndarray, smearing: float
 ) -> dict[str, np.ndarray]:
-    """Return for each species (2, n_rings): distance from the middle of the defect in A, and what is `redistributed` there.
+    """Return for each species (2, n_rings): distance from the middle of the defect in A, and what is `redistributed` on the ring.
 
     Its own atoms are left out. `sampled` has the shares of each ring, named by its number; `by_site` as for `densities_per_atom`.
     """
@@ -205,11 +205,11 @@ def redistributed_by_ring(
     }
     groups = {number: atoms for number, (_, atoms) in circles.items()}
     pairs = densities_per_atom(sheet, sampled, by_site, groups, grid, smearing).values()
-    found: dict[str, list[tuple[float, float]]] = {}
+    by_species: dict[str, list[tuple[float, float]]] = {}
     for (distance, atoms), pair in zip(circles.values(), pairs, strict=True):
         species = sheet.relaxed.symbols[atoms[0]]
-        found.setdefault(species, []).append((distance, redistributed(*pair, grid)))
-    return {species: np.array(points).T for species, points in found.items()}
+        by_species.setdefault(species, []).append((distance, redistributed(*pair, grid)))
+    return {species: np.array(points).T for species, points in by_species.items()}
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ class Decay:
 def decay(distances: np.ndarray, values: np.ndarray) -> Decay | None:
     """Fit positive `values` that fall with distance to a floor, as images of a defect leave one.
 
-    None where they do not determine a length: no fit is found, or its error exceeds half of it.
+    None where they do not determine a length: the fit fails, or its error exceeds half of it.
     """
 
     def logarithm(distance, *logarithms):
@@ -237,9 +237,9 @@ def decay(distances: np.ndarray, values: np.ndarray) -> Decay | None:
 
     guess = np.log([values.max(), np.ptp(distances) / 4, values.min()])
     try:
-        found, covariance = curve_fit(logarithm, distances, np.log(values), p0=guess)
+        parameters, covariance = curve_fit(logarithm, distances, np.log(values), p0=guess)
     except (RuntimeError, TypeError):  # no minimum; fewer points than parameters
         return None
-    amplitude, length, floor = np.exp(found).tolist()
+    amplitude, length, floor = np.exp(parameters).tolist()
     relative_error = float(np.sqrt(covariance[1, 1]))
     return Decay(amplitude, length, floor, length * relative_error) if relative_error < 0.5 else None

@@ -26,7 +26,7 @@ def on_every_core(
     files: Collection[Path],
     bar: tqdm,
 ) -> None:
-    """`write` with a share of `tasks` in each of several processes, one a core, but `at_once` tasks or more in each.
+    """Call `write` with a share of `tasks` in each of several processes, one a core, but `at_once` tasks or more in each.
 
     It writes `files` and yields how many it has just written. Raises RuntimeError if a process fails; what is
     written by then stays.
@@ -51,16 +51,16 @@ def on_every_core(
             for i in range(processes)
         ]
         try:
-            for each in running:
-                each.start()
-            while any(each.is_alive() for each in running):
-                multiprocessing.connection.wait([each.sentinel for each in running], timeout=0.5)
+            for process in running:
+                process.start()
+            while any(process.is_alive() for process in running):
+                multiprocessing.connection.wait([process.sentinel for process in running], timeout=0.5)
                 bar.update(sum(path.exists() for path in files) - bar.n)
         finally:
-            for each in running:
-                each.terminate()
-                each.join()
-        failed = [each.exitcode for each in running if each.exitcode]
+            for process in running:
+                process.terminate()
+                process.join()
+        failed = [process.exitcode for process in running if process.exitcode]
         if failed:
             raise RuntimeError(
                 f"a process that computes with the model ended with exit code {failed[0]} (-9: most likely for "
@@ -69,13 +69,13 @@ def on_every_core(
 
 
 def cores() -> int:
-    """That this process may run on."""
+    """Return the number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager
 def single_thread() -> Iterator[None]:
-    """One thread: tensors of a few atoms are so small that several wait for each other, and there is a process a core."""
+    """Let PyTorch use one thread: tensors of a few atoms are so small that several wait for each other, and there is a process a core."""
     import torch
 
     threads = torch.get_num_threads()

@@ -35,7 +35,7 @@ class Potential:
 
     name: str
     checksum: str  # SHA-256 of the file
-    origin: str  # what is known of where it comes from
+    origin: str  # where it comes from
     elements: tuple[str, ...]
     r_max: float  # A
     num_interactions: int
@@ -57,7 +57,7 @@ def load(
     file of another SHA-256 is not loaded.
 
     Raises ValueError when the file is not what it should be, when the model does not know one of `elements`, or when
-    `device` is not there.
+    PyTorch has no such `device`.
     """
     import torch
 
@@ -77,11 +77,11 @@ def load(
     network = read(content, path, device)
     check_kind(network, path)
     network = in_double_precision(network)
-    known = tuple(chemical_symbols[number] for number in network.atomic_numbers.tolist())
-    missing = [element for element in elements if element not in known]
+    model_elements = tuple(chemical_symbols[number] for number in network.atomic_numbers.tolist())
+    missing = [element for element in elements if element not in model_elements]
     if missing:
         raise ValueError(
-            f"model {path.name} knows {', '.join(known)} but not {', '.join(missing)}: "
+            f"model {path.name} knows {', '.join(model_elements)} but not {', '.join(missing)}: "
             "take a model trained on these elements, or another formula"
         )
     # MACE warns when it converts a model to the precision we ask for.
@@ -94,7 +94,7 @@ def load(
         name=path.stem,
         checksum=own,
         origin="a file",
-        elements=known,
+        elements=model_elements,
         r_max=float(network.r_max),
         num_interactions=int(network.num_interactions),
         calculator=calculator,
@@ -120,7 +120,7 @@ def check_kind(network: "torch.nn.Module", path: Path) -> None:
 
 
 def read(content: bytes, path: Path, device: str) -> "torch.nn.Module":
-    """The pickled MACE module in `content` of the file `path`; ValueError if it is damaged or something else."""
+    """Return the pickled MACE module in `content` of the file `path`; ValueError if it is damaged or something else."""
     import torch
 
     if content.startswith(b"PK") and not caching.is_whole(io.BytesIO(content)):  # PyTorch checks no checksums
@@ -130,10 +130,10 @@ def read(content: bytes, path: Path, device: str) -> "torch.nn.Module":
             warnings.simplefilter("ignore")
             network = torch.load(io.BytesIO(content), map_location=device, weights_only=False)
     except Exception as error:  # pickle raises whatever the damaged bytes happen to mean
-        needed, here = written_with(path), importlib.metadata.version("mace-torch")
+        needed, installed = written_with(path), importlib.metadata.version("mace-torch")
         why = "it is truncated or not a model written by mace_run_train; copy it again"
-        if needed not in (None, here):
-            why = f"it was written with mace-torch {needed}, and here is {here}: install {needed}, or train it anew"
+        if needed not in (None, installed):
+            why = f"it was written with mace-torch {needed}, and here is {installed}: install {needed}, or train it anew"
         raise ValueError(f"model {path} cannot be loaded ({type(error).__name__}): {why}") from error
     parts = ("atomic_numbers", "r_max", "num_interactions", "interactions", "products", "readouts")
     if not all(hasattr(network, name) for name in parts) or next(network.parameters(), None) is None:
@@ -147,10 +147,10 @@ def read(content: bytes, path: Path, device: str) -> "torch.nn.Module":
 
 
 def in_double_precision(network: "torch.nn.Module") -> "torch.nn.Module":
-    """A model of single precision built anew in double, with the weights it has, on its device.
+    """Build a model of single precision anew in double, with the weights it has, on its device.
 
     Converting it would keep its Clebsch-Gordan coefficients as rounded as its weights, and so
-    rotations to 1e-7 only. A model that MACE does not describe completely is returned as it is.
+    rotations to 1e-7 only. A model that MACE does not describe completely is returned unchanged.
     """
     import torch
     from mace.tools.scripts_utils import extract_config_mace_model
@@ -178,17 +178,17 @@ def in_double_precision(network: "torch.nn.Module") -> "torch.nn.Module":
     return exact if same else network
 
 
-def stand_ins(known: tuple[str, ...], elements: tuple[str, ...]) -> dict[int, int]:
-    """Return for each of `elements` that is not `known` the nearest known one of its group, as atomic numbers.
+def stand_ins(model_elements: tuple[str, ...], elements: tuple[str, ...]) -> dict[int, int]:
+    """Return for each of `elements` that a model lacks the nearest of `model_elements` in its group, as atomic numbers.
 
-    Raises ValueError for an element of whose group of the periodic table none is known.
+    Raises ValueError for an element of whose group of the periodic table the model has none.
     """
-    old = [atomic_numbers[element] for element in known]
+    old = [atomic_numbers[element] for element in model_elements]
     new = sorted({atomic_numbers[element] for element in elements} - {*old})
     alike = {number: [other for other in old if column(other) == column(number)] for number in new}
     if strange := [chemical_symbols[number] for number, others in alike.items() if not others]:
         raise ValueError(
-            f"the model knows {', '.join(known)} but not {', '.join(strange)}, and no element of the same group of the "
+            f"the model knows {', '.join(model_elements)} but not {', '.join(strange)}, and no element of the same group of the "
             "periodic table to start from: take a model trained on these elements"
         )
     return {number: min(others, key=lambda other: abs(other - number)) for number, others in alike.items()}
@@ -207,14 +207,14 @@ def with_elements(network: "torch.nn.Module", stand_ins: dict[int, int]) -> "tor
 
     if not stand_ins:
         return network
-    known = network.atomic_numbers.tolist()
-    source = dict(sorted((stand_ins | {number: number for number in known}).items()))
+    numbers = network.atomic_numbers.tolist()
+    source = dict(sorted((stand_ins | {number: number for number in numbers}).items()))
     if "error" in (config := extract_config_mace_model(network)):
         raise ValueError(
             f"no element can be added to the model, for MACE does not know its kind ({config['error']}): take a model "
             "trained on these elements"
         )
-    energies = config["atomic_energies"][..., [known.index(number) for number in source.values()]]
+    energies = config["atomic_energies"][..., [numbers.index(number) for number in source.values()]]
     config |= {"atomic_numbers": [*source], "num_elements": len(source), "atomic_energies": energies}
     with warnings.catch_warnings(), default_dtype(torch.float64):
         warnings.simplefilter("ignore")
@@ -239,7 +239,7 @@ def column(number: int) -> int:
 
 
 def written_with(path: Path) -> str | None:
-    """The version of mace-torch that the .json beside a model names; None without one."""
+    """Return the version of mace-torch that the .json beside a model names; None without one."""
     try:
         return json.loads(path.with_suffix(".json").read_text())["versions"]["mace-torch"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -247,7 +247,7 @@ def written_with(path: Path) -> str | None:
 
 
 def evaluate(potential: Potential, atoms: Atoms) -> dict[str, Any]:
-    """energy (eV), forces (N, 3) (eV/A) and stress (6,) (eV/A^3, Voigt) of `atoms`."""
+    """Return energy (eV), forces (N, 3) (eV/A) and stress (6,) (eV/A^3, Voigt) of `atoms`."""
     wanted = ("energy", "forces", "stress")
     potential.calculator.calculate(atoms, wanted, all_changes)
     return {name: potential.calculator.results[name] for name in wanted}
@@ -281,7 +281,7 @@ def broken_symmetry(potential: Potential, atoms: Atoms) -> dict[str, dict[str, f
 
 
 def with_dispersion(potential: Potential, beyond: float = 0.0) -> Potential:
-    """`potential` plus the D3(BJ) dispersion that belongs to PBE, of pairs more than `beyond` A apart.
+    """Return `potential` plus the D3(BJ) dispersion that belongs to PBE, of pairs more than `beyond` A apart.
 
     A sharp cut would make the energy jump, so it is smoothed over 1 A.
     S. Grimme, S. Ehrlich and L. Goerigk, J. Comput. Chem. 32, 1456 (2011).

@@ -38,9 +38,9 @@ def relax(
     relax_cell: bool = False,
     folder: Path | None = None,
 ) -> Atoms:
-    """A relaxed copy of `atoms`, with no force above 1e-5 eV/A.
+    """Return a relaxed copy of `atoms`, with no force above 1e-5 eV/A.
 
-    In `folder` the result is cached, and found there when the same is asked for again.
+    The result is cached in `folder`, for when the same is asked for again.
 
     `hold_symmetry` keeps the space group that `atoms` has. `relax_cell` also brings the in-plane
     stress to zero; the height of the cell stays. Raises RuntimeError when it does not converge, or
@@ -55,8 +55,8 @@ def relax(
     )
     path = folder and folder / f"{asked}.npz"
     relaxed = atoms.copy()
-    if path and (found := caching.cached(path)):
-        relaxed.cell[:], relaxed.positions = found["cell"], found["positions"]
+    if path and (cached := caching.cached(path)):
+        relaxed.cell[:], relaxed.positions = cached["cell"], cached["positions"]
         relaxed.set_constraint()
         return relaxed
     relaxed.calc = potential.calculator
@@ -90,7 +90,7 @@ def relax(
 
 
 def compare(atoms: Atoms, other: Atoms, potential: Potential) -> dict[str, float]:
-    """Energy of `atoms` less that of `other` (eV), and how far apart they are after a shift (A)."""
+    """Return the energy of `atoms` less that of `other` (eV), and how far apart they are after a shift (A)."""
     apart = find_mic(atoms.positions - other.positions, atoms.cell)[0]
     apart -= apart.mean(axis=0)
     return {
@@ -101,7 +101,7 @@ def compare(atoms: Atoms, other: Atoms, potential: Potential) -> dict[str, float
 
 
 def thickness(atoms: Atoms) -> float:
-    """Distance in A between the highest and the lowest atom along z."""
+    """Return the distance in A between the highest and the lowest atom along z."""
     return float(np.ptp(atoms.positions[:, 2]))
 
 
@@ -109,7 +109,7 @@ def elastic_constants(
     primitive: Atoms,
     potential: Potential,
 ) -> tuple[float, float]:
-    """C11 and C12 of a relaxed hexagonal sheet in N/m, atoms relaxed under strain, by central differences.
+    """Return C11 and C12 of a relaxed hexagonal sheet in N/m, atoms relaxed under strain, by central differences.
 
     Of the sheet's stress times the height of the cell, under uniaxial strain along x.
     """

@@ -52,7 +52,7 @@ class GammaModes:
 def spectrum(
     phonon: Phonopy, q_points: np.ndarray, q_weights: np.ndarray, groups: Groups | None = None
 ) -> Spectrum:
-    """Frequencies at `q_points` (n_q, 3) and each group's share; eigenvectors are not kept."""
+    """Compute frequencies at `q_points` (n_q, 3) and each group's share; eigenvectors are dropped."""
     frequencies, shares = [], {name: [] for name in groups or {}}
     # A bar only where one waits: below a few hundred modes all q points take seconds.
     quick = 3 * len(phonon.primitive) < 200
@@ -71,7 +71,7 @@ def spectrum(
 
 
 def path(phonon: Phonopy, points: int = 60) -> tuple[np.ndarray, np.ndarray, tuple[tuple[float, str], ...]]:
-    """Gamma-M-K-Gamma of a hexagonal cell: q (n_q, 3), distances (n_q,) in 1/A, ticks.
+    """Return the path Gamma-M-K-Gamma of a hexagonal cell: q (n_q, 3), distances (n_q,) in 1/A, ticks.
 
     `points` intervals in all, spread by length.
     """
@@ -90,14 +90,14 @@ def path(phonon: Phonopy, points: int = 60) -> tuple[np.ndarray, np.ndarray, tup
 
 
 def bands(phonon: Phonopy, groups: Groups | None = None, points: int = 60) -> Bands:
-    """Bands along Gamma-M-K-Gamma of the phonopy object's primitive cell."""
+    """Compute the bands along Gamma-M-K-Gamma of the phonopy object's primitive cell."""
     q_points, distances, ticks = path(phonon, points)
-    found = spectrum(phonon, q_points, np.full(len(q_points), 1 / len(q_points)), groups)
-    return Bands(**vars(found), distances=distances, ticks=ticks)
+    sampled = spectrum(phonon, q_points, np.full(len(q_points), 1 / len(q_points)), groups)
+    return Bands(**vars(sampled), distances=distances, ticks=ticks)
 
 
 def on_mesh(phonon: Phonopy, mesh: int, groups: Groups | None = None) -> Spectrum:
-    """Spectrum on the inequivalent points of a Gamma-centred mesh x mesh x 1 grid.
+    """Compute the spectrum on the inequivalent points of a Gamma-centred mesh x mesh x 1 grid.
 
     The shares are right only for groups that the point group maps onto themselves.
     """
@@ -114,9 +114,9 @@ def by_atom(phonon: Phonopy, mesh: int) -> Spectrum:
     return on_mesh(phonon, mesh, {str(i): np.array([i]) for i in range(len(phonon.primitive))})
 
 
-def densities_by_atom(found: Spectrum, grid: np.ndarray, smearing: float) -> np.ndarray:
+def densities_by_atom(sampled: Spectrum, grid: np.ndarray, smearing: float) -> np.ndarray:
     """Return the projected density of states (n_atoms, n_grid) in states per THz of each atom of a spectrum `by_atom`."""
-    return np.array([density_of_states(found, grid, smearing, atom) for atom in found.shares])
+    return np.array([density_of_states(sampled, grid, smearing, atom) for atom in sampled.shares])
 
 
 def mass_variance(symbol: str) -> float:
@@ -160,7 +160,7 @@ def half_of_mesh(mesh: int) -> Iterator[tuple[np.ndarray, float]]:
 
 
 def folded(phonon: Phonopy, n: int, q_points: np.ndarray) -> np.ndarray:
-    """(n_q, n^2 n_modes) frequencies in THz of a primitive cell at the `q_points` (n_q, 3) of its n x n cell."""
+    """Return frequencies (n_q, n^2 n_modes) in THz of a primitive cell at the `q_points` (n_q, 3) of its n x n cell."""
     shifts = np.array([(i, j, 0) for i in range(n) for j in range(n)])
     unfolded = (q_points[:, None] + shifts) / [n, n, 1]
     phonon.run_qpoints(unfolded.reshape(-1, 3))
@@ -168,25 +168,25 @@ def folded(phonon: Phonopy, n: int, q_points: np.ndarray) -> np.ndarray:
 
 
 def mesh_for(n: int, mesh: int) -> int:
-    """Grid for an n x n cell that samples as densely as `mesh` does for the primitive cell."""
+    """Return the grid for an n x n cell that samples as densely as `mesh` does for the primitive cell."""
     return max(1, round(mesh / n))
 
 
 def density_of_states(
-    found: Spectrum, grid: np.ndarray, smearing: float, group: str | None = None
+    sampled: Spectrum, grid: np.ndarray, smearing: float, group: str | None = None
 ) -> np.ndarray:
-    """(n_grid,) states per THz per cell of the phonopy object; of a group, its projected part.
+    """Return the states per THz per cell (n_grid,) of the phonopy object; of a group, its projected part.
 
     Gaussians of standard deviation `smearing` in THz; `grid` (n_grid,) in THz. Integrates to
     three times the number of atoms.
     """
-    weights = np.broadcast_to(found.q_weights[:, None], found.frequencies.shape)
+    weights = np.broadcast_to(sampled.q_weights[:, None], sampled.frequencies.shape)
     if group is not None:
-        weights = weights * found.shares[group]
+        weights = weights * sampled.shares[group]
     # Bin far finer than the smearing, then one convolution: as exact, and quick for 1e6 modes.
     step = smearing / 50
     edges = np.arange(grid.min() - 6 * smearing, grid.max() + 6 * smearing + step, step)
-    counts, edges = np.histogram(found.frequencies, bins=edges, weights=weights)
+    counts, edges = np.histogram(sampled.frequencies, bins=edges, weights=weights)
     centres = (edges[:-1] + edges[1:]) / 2
     offsets = np.arange(-6 * smearing, 6 * smearing + step / 2, step)
     kernel = np.exp(-0.5 * (offsets / smearing) ** 2)
@@ -194,78 +194,78 @@ def density_of_states(
 
 
 def frequency_grid(*spectra: Spectrum, smearing: float, points: int = 2001) -> np.ndarray:
-    """(points,) THz, from below the lowest to above the highest mode by six smearings."""
-    lowest = min(found.frequencies.min() for found in spectra)
-    highest = max(found.frequencies.max() for found in spectra)
+    """Return frequencies (points,) in THz, from below the lowest to above the highest mode by six smearings."""
+    lowest = min(sampled.frequencies.min() for sampled in spectra)
+    highest = max(sampled.frequencies.max() for sampled in spectra)
     return np.linspace(lowest - 6 * smearing, highest + 6 * smearing, points)
 
 
 def imaginary(*spectra: Spectrum) -> list[tuple[float, np.ndarray]]:
-    """(frequency in THz as a negative number, q) of every imaginary mode, the largest first."""
+    """Return (frequency in THz as a negative number, q) of every imaginary mode, the largest first."""
     return sorted(
         (
             (float(frequency), q_point)
-            for found in spectra
-            for q_point, frequencies in zip(found.q_points, found.frequencies, strict=True)
+            for sampled in spectra
+            for q_point, frequencies in zip(sampled.q_points, sampled.frequencies, strict=True)
             for frequency in frequencies[frequencies < IMAGINARY]
         ),
         key=lambda mode: mode[0],
     )
 
 
-def gap(found: Spectrum, below: int) -> tuple[float, float]:
-    """Top of the lowest `below` branches and bottom of the next, in THz; a gap if it is higher."""
-    return float(found.frequencies[:, :below].max()), float(found.frequencies[:, below:].min())
+def gap(sampled: Spectrum, below: int) -> tuple[float, float]:
+    """Return the top of the lowest `below` branches and the bottom of the next, in THz; a gap if it is higher."""
+    return float(sampled.frequencies[:, :below].max()), float(sampled.frequencies[:, below:].min())
 
 
 def dominance(
-    found: Spectrum, group: str, middle: float, lines: tuple[float, float] = (0.6, 0.4)
+    sampled: Spectrum, group: str, middle: float, lines: tuple[float, float] = (0.6, 0.4)
 ) -> dict[str, dict[str, float]]:
     """Return how much of the motion `group` has "below" and "above" the frequency `middle` (THz).
 
     `heavy_share`: its mean share; `dominated`: the part of the modes of which it has more than the first of `lines` below,
     less than the second above.
     """
-    below = found.frequencies < middle
-    shares, weights = found.shares[group], np.broadcast_to(found.q_weights[:, None], below.shape)
+    below = sampled.frequencies < middle
+    shares, weights = sampled.shares[group], np.broadcast_to(sampled.q_weights[:, None], below.shape)
     sides = {"below": (below, shares > lines[0]), "above": (~below, shares < lines[1])}
     return {
         "heavy_share": {
-            side: float(np.average(shares[here], weights=weights[here])) for side, (here, _) in sides.items()
+            side: float(np.average(shares[mask], weights=weights[mask])) for side, (mask, _) in sides.items()
         },
         "dominated": {
-            side: float(np.average(counted[here], weights=weights[here]))
-            for side, (here, counted) in sides.items()
+            side: float(np.average(counted[mask], weights=weights[mask]))
+            for side, (mask, counted) in sides.items()
         },
     }
 
 
 def gamma_modes(phonon: Phonopy) -> GammaModes:
-    """All modes at Gamma, degenerate sets found by symmetry, with the labels of their irreps."""
-    found = phonon.run_irreps([0, 0, 0], symmetry_adapted=True)
-    n_modes = len(found.frequencies)
+    """Return all modes at Gamma, in sets that are degenerate by symmetry, with the labels of their irreps."""
+    irreps = phonon.run_irreps([0, 0, 0], symmetry_adapted=True)
+    n_modes = len(irreps.frequencies)
     return GammaModes(
-        frequencies=found.frequencies,
-        eigenvectors=found.eigenvectors.reshape(-1, 3, n_modes),
-        sets=[list(each) for each in found.band_indices],
-        irreps=list(found._ir_labels),
+        frequencies=irreps.frequencies,
+        eigenvectors=irreps.eigenvectors.reshape(-1, 3, n_modes),
+        sets=[list(members) for members in irreps.band_indices],
+        irreps=list(irreps._ir_labels),
     )
 
 
 def pair(phonon: Phonopy, other: Phonopy, q_point: np.ndarray) -> np.ndarray:
-    """(n_modes, 3): frequency of each mode of `phonon` at `q_point`, of its partner in `other` (THz), overlap.
+    """Return (n_modes, 3): frequency of each mode of `phonon` at `q_point`, of its partner in `other` (THz), overlap.
 
     Partners are chosen so that the overlaps |<e_i|e_j>|^2 of the eigenvectors have the largest sum,
     never by the order of frequencies; modes of different irreps do not overlap.
     """
     vectors, frequencies = [], []
-    for each in (phonon, other):
-        each.run_qpoints([q_point], with_eigenvectors=True)
-        vectors.append(each.qpoints.eigenvectors[0])
-        frequencies.append(each.qpoints.frequencies[0])
+    for calculation in (phonon, other):
+        calculation.run_qpoints([q_point], with_eigenvectors=True)
+        vectors.append(calculation.qpoints.eigenvectors[0])
+        frequencies.append(calculation.qpoints.frequencies[0])
     overlaps = abs(vectors[0].conj().T @ vectors[1]) ** 2
-    mine, theirs = linear_sum_assignment(-overlaps)
-    return np.stack([frequencies[0], frequencies[1][theirs], overlaps[mine, theirs]], axis=1)
+    modes, partners = linear_sum_assignment(-overlaps)
+    return np.stack([frequencies[0], frequencies[1][partners], overlaps[modes, partners]], axis=1)
 
 
 @dataclass(frozen=True)
@@ -282,19 +282,23 @@ class PairedSet:
 
 
 def pair_sets(gamma: GammaModes, other: GammaModes) -> list[PairedSet]:
-    """Each degenerate set of `gamma` with the set of `other`, of the same cell and irrep, that suits it.
+    """Pair each degenerate set of `gamma` with the set of `other`, of the same cell and irrep, that suits it.
 
     Partners are chosen so that the overlaps of the spaces have the largest sum, in each irrep.
     """
     paired = []
     for irrep in dict.fromkeys(gamma.irreps):
-        mine, theirs = (
-            [members for members, label in zip(each.sets, each.irreps, strict=True) if label == irrep]
-            for each in (gamma, other)
+        own_sets, other_sets = (
+            [
+                members
+                for members, label in zip(calculation.sets, calculation.irreps, strict=True)
+                if label == irrep
+            ]
+            for calculation in (gamma, other)
         )
         vectors, others = (
-            [each.eigenvectors[:, :, members].reshape(-1, len(members)) for members in sets]
-            for each, sets in ((gamma, mine), (other, theirs))
+            [calculation.eigenvectors[:, :, members].reshape(-1, len(members)) for members in sets]
+            for calculation, sets in ((gamma, own_sets), (other, other_sets))
         )
         overlaps = np.array(
             [[(abs(one.conj().T @ two) ** 2).sum() / one.shape[1] for two in others] for one in vectors]
@@ -302,18 +306,20 @@ def pair_sets(gamma: GammaModes, other: GammaModes) -> list[PairedSet]:
         for i, j in zip(*linear_sum_assignment(-overlaps), strict=True):
             (frequency, motion), (partner, partner_motion) = (
                 (
-                    float(each.frequencies[members].mean()),
-                    (abs(each.eigenvectors[:, :, members]) ** 2).sum(axis=1).mean(axis=1),
+                    float(calculation.frequencies[members].mean()),
+                    (abs(calculation.eigenvectors[:, :, members]) ** 2).sum(axis=1).mean(axis=1),
                 )
-                for each, members in ((gamma, mine[i]), (other, theirs[j]))
+                for calculation, members in ((gamma, own_sets[i]), (other, other_sets[j]))
             )
             overlap = float(overlaps[i, j])
-            paired.append(PairedSet(irrep, len(mine[i]), frequency, partner, overlap, motion, partner_motion))
-    return sorted(paired, key=lambda each: each.frequency_THz)
+            paired.append(
+                PairedSet(irrep, len(own_sets[i]), frequency, partner, overlap, motion, partner_motion)
+            )
+    return sorted(paired, key=lambda paired_set: paired_set.frequency_THz)
 
 
 def thermal(phonon: Phonopy, mesh: int, temperatures: np.ndarray) -> dict[str, np.ndarray]:
-    """Free energy (eV) and heat capacity (k_B) per primitive cell at `temperatures` (K).
+    """Return free energy (eV) and heat capacity (k_B) per primitive cell at `temperatures` (K).
 
     Harmonic. Modes below 1e-4 THz are left out: the acoustic ones at Gamma, and imaginary ones,
     for which there is no free energy.
@@ -345,7 +351,7 @@ class Flexural:
 
 
 def flexural(phonon: Phonopy, q_largest: float = 0.1, points: int = 20) -> Flexural:
-    """ZA branch for 0 < q <= `q_largest` (1/A) along Gamma-M, with its fits."""
+    """Return the ZA branch for 0 < q <= `q_largest` (1/A) along Gamma-M, with its fits."""
     reciprocal = 2 * np.pi * np.linalg.inv(phonon.primitive.cell).T
     direction = np.array(HIGH_SYMMETRY["M"])
     q = np.linspace(0.1, 1.0, points) * q_largest

@@ -39,7 +39,7 @@ def elements(formula: str) -> tuple[str, str]:
 
 
 def monolayer(formula: str, lattice_constant: float, thickness: float) -> Atoms:
-    """Primitive cell of a 2H monolayer MX2, M first, in the middle of a cell 14 A high.
+    """Return the primitive cell of a 2H monolayer MX2, M first, in the middle of a cell 14 A high.
 
     `lattice_constant` and `thickness` (X-X distance along z) in A. Periodic in all three
     directions: MACE's stress of a slab that is not periodic along z is wrong.
@@ -68,12 +68,12 @@ def strained(atoms: Atoms, strain: float | Sequence[float]) -> Atoms:
 
 
 def supercell(atoms: Atoms, n: int) -> Atoms:
-    """The n x n x 1 supercell of `atoms`."""
+    """Return the n x n x 1 supercell of `atoms`."""
     return atoms.repeat((n, n, 1))
 
 
 def space_group(atoms: Atoms, symprec: float = 1e-4) -> str:
-    """International symbol of the space group, positions compared to within `symprec` A."""
+    """Return the international symbol of the space group, positions compared to within `symprec` A."""
     return spglib.get_spacegroup((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec)
 
 
@@ -107,29 +107,29 @@ class Defect:
 
     @cached_property
     def site(self) -> np.ndarray:
-        """(3,) the middle in A of the sites that are changed."""
+        """Return the middle (3,) in A of the sites that are changed."""
         first, *others = self.pristine.positions[self.changed]
         apart = [np.zeros(3)] + [find_mic(other - first, self.pristine.cell)[0] for other in others]
         return first + np.mean(apart, axis=0)
 
     @cached_property
     def empty(self) -> list[int]:
-        """The atoms of `pristine` that are missing."""
+        """Return the atoms of `pristine` that are missing."""
         return [site for site in self.changed if site not in self.lattice_sites]
 
     @cached_property
     def own(self) -> np.ndarray:
-        """The atoms that stand on sites of other elements."""
+        """Return the atoms that stand on sites of other elements."""
         return np.flatnonzero(np.isin(self.lattice_sites, self.changed))
 
     @property
     def removed(self) -> list[str]:
-        """The elements of the atoms that are taken away from the perfect sheet."""
+        """Return the elements of the atoms that are taken away from the perfect sheet."""
         return [self.pristine.symbols[site] for site in self.changed]
 
     @cached_property
     def neighbours(self) -> np.ndarray:
-        """The nearest shells of the other species round the changed sites."""
+        """Return the nearest shells of the other species round the changed sites."""
         nearest = set()
         for site in self.changed:
             lengths = self.pristine.get_distances(site, range(len(self.pristine)), mic=True)
@@ -140,7 +140,7 @@ class Defect:
 
     @cached_property
     def across(self) -> np.ndarray:
-        """The atoms on the other side of the sheet, below or above a changed site; none for a metal."""
+        """Return the atoms on the other side of the sheet, below or above a changed site; none for a metal."""
         same_column = set()
         for site in self.changed:
             vectors = self.pristine.get_distances(site, range(len(self.pristine)), mic=True, vector=True)
@@ -149,22 +149,22 @@ class Defect:
 
     @property
     def local(self) -> np.ndarray:
-        """The atoms whose motion counts as motion at the defect: its own, the neighbours and those across."""
+        """Return the atoms whose motion counts as motion at the defect: its own, the neighbours and those across."""
         return np.concatenate([self.own, self.neighbours, self.across])
 
     @cached_property
     def from_site(self) -> np.ndarray:
-        """(N, 3) vectors in A from the middle of the defect to the nearest image of each atom's site."""
+        """Return vectors (N, 3) in A from the middle of the defect to the nearest image of each atom's site."""
         return find_mic(self.atoms.positions - self.site, self.atoms.cell)[0]
 
     @cached_property
     def distances(self) -> np.ndarray:
-        """(N,) lengths of the same."""
+        """Return the lengths (N,) of the vectors `from_site`."""
         return np.linalg.norm(self.from_site, axis=1)
 
     @property
     def start(self) -> Atoms:
-        """The atoms where a relaxation begins: a substituted chalcogen is moved along z to bonds of its covalent radius."""
+        """Return the atoms where a relaxation begins: a substituted chalcogen is moved along z to bonds of its covalent radius."""
         start = self.atoms.copy()
         for atom in self.own:
             site = self.lattice_sites[atom]
@@ -187,7 +187,7 @@ def defect_parts(formula: str, name: str) -> list[tuple[str, str, bool, int]]:
     Raises ValueError if a monolayer of that `formula`, MX2, can have no defect of that name.
     """
     metal, chalcogen = elements(formula)
-    known = [
+    names = [
         f"V_{metal}",
         f"V_{chalcogen}",
         f"V_{chalcogen}2",
@@ -200,10 +200,10 @@ def defect_parts(formula: str, name: str) -> list[tuple[str, str, bool, int]]:
         on, site, column, shell = match.groups() if match else ("", "", "", None)
         right = (on == "V" or atomic_numbers.get(on)) and site in (metal, chalcogen) and on != site
         if not right or (column and site == metal) or (number > 0) != bool(shell) or number > 1:
-            close = difflib.get_close_matches(name, known, n=1)
+            close = difflib.get_close_matches(name, names, n=1)
             hint = f"; did you mean '{close[0]}'?" if close else ""
             raise ValueError(
-                f"{name!r} is no defect of {formula}; known: {', '.join(known)}, another element on a site "
+                f"{name!r} is no defect of {formula}; known: {', '.join(names)}, another element on a site "
                 f"('O_{chalcogen}') and pairs ('V_{chalcogen}+V_{chalcogen}(1)' on nearest sites){hint}"
             )
         parts.append((on, site, bool(column), int(shell or 0)))
@@ -230,8 +230,8 @@ def changed_sites(pristine: Atoms, name: str) -> dict[int, str | None]:
             site = neighbour(pristine, first, candidates, shell, name)
         apart = pristine.get_distances(site, range(len(pristine)), mic=True, vector=True)[:, :2]
         same_column = np.flatnonzero(np.linalg.norm(apart, axis=1) < 0.1).tolist()
-        for each in same_column if column else [site]:
-            changes[each] = None if on == "V" else on
+        for changed_site in same_column if column else [site]:
+            changes[changed_site] = None if on == "V" else on
     return changes
 
 
@@ -258,10 +258,9 @@ def neighbour(pristine: Atoms, first: int, candidates: np.ndarray, shell: int, n
 
 
 def distances_from_vacancy(atoms: Atoms, primitive: Atoms) -> np.ndarray:
-    """(N,) distances in A of the atoms from the nearest empty site; infinite where none is empty.
+    """Return the distances (N,) in A of the atoms from the nearest empty site; infinite where none is empty.
 
-    A site is empty if the supercell of `primitive`, scaled to the cell of `atoms`, has an atom there
-    and `atoms` has none within 1 A.
+    A site of the supercell of `primitive`, scaled to the cell of `atoms`, is empty if `atoms` has no atom within 1 A.
     """
     n = int(np.ceil(np.sqrt(len(atoms) / len(primitive))))
     ideal = supercell(primitive, n)

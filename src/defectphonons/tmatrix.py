@@ -48,13 +48,13 @@ def irreps(embedded: Embedded) -> list[Irrep]:
     even, odd = (
         sum(w * matrix for w, matrix in zip(ws, matrices, strict=True)) / order for ws in ([1] * order, signs)
     )
-    found = []
+    representations = []
     for parity, projector in parities.items():
         if (order, mirrors) == (6, 3):
             # Of D3h, 1 and 2 say what a rotation by pi about an axis in the plane does: it is the product of both mirrors.
             names = ("A2", "A1") if parity == "''" else ("A1", "A2")
             for name, whole in zip(names, (even, odd), strict=True):
-                found.append(Irrep(name + parity, [range_of(whole @ projector)]))
+                representations.append(Irrep(name + parity, [range_of(whole @ projector)]))
             # E: the row that transforms like x, and from it the one that transforms like y.
             onto_x, x_to_y = (
                 sum(
@@ -64,15 +64,15 @@ def irreps(embedded: Embedded) -> list[Irrep]:
                 for row in (0, 1)
             )
             along_x = range_of(onto_x @ projector)
-            found.append(Irrep("E" + parity, [along_x, x_to_y @ along_x]))
+            representations.append(Irrep("E" + parity, [along_x, x_to_y @ along_x]))
         elif (order, mirrors) == (2, 1):
             # Cs, whose only mirror is vertical; C2v, whose axis lies in the plane.
             names = {"": ("A'", "A''"), "'": ("A1", "B2"), "''": ("B1", "A2")}[parity]
             for name, whole in zip(names, (even, odd), strict=True):
-                found.append(Irrep(name, [range_of(whole @ projector)]))
+                representations.append(Irrep(name, [range_of(whole @ projector)]))
         else:
-            found.append(Irrep("A" + parity, [range_of(projector) if parity else one]))
-    return [irrep for irrep in found if irrep.rows[0].shape[1]]
+            representations.append(Irrep("A" + parity, [range_of(projector) if parity else one]))
+    return [irrep for irrep in representations if irrep.rows[0].shape[1]]
 
 
 def range_of(projector: csr_array) -> csr_array:
@@ -350,7 +350,7 @@ class Isolated:
         q_points = np.outer(np.linspace(0.002, 1, 500), [0.5, 0.0])
         levels = np.linalg.eigvalsh(at_points(self.embedded, q_points))[:, :3].clip(0) ** 0.5
         widths_at = np.full((len(frequencies), 3), np.nan)
-        for here, frequency in zip(widths_at, frequencies, strict=True):
+        for at_frequency, frequency in zip(widths_at, frequencies, strict=True):
             branches = np.flatnonzero(levels.max(axis=0) > frequency)
             if not len(branches):
                 continue
@@ -361,7 +361,7 @@ class Isolated:
             broadening = min(0.05, frequency / 5)
             three = frequency + broadening / 2 * np.array([-1, 0, 1])
             _, widths = linewidths(self.embedded, self.response(three, broadening, {}, q), q)
-            here[branches] = widths[np.arange(len(branches)), branches]
+            at_frequency[branches] = widths[np.arange(len(branches)), branches]
         return widths_at
 
 

@@ -34,15 +34,15 @@ def of_picture(cells: tuple[str, ...], name: str) -> str:
 
     Raises ValueError if no cell saves such a picture.
     """
-    known, tree = imports(cells)
-    statements = [each for each in ast.walk(tree) if isinstance(each, ast.Assign | ast.Expr)]
-    statements.sort(key=lambda each: each.lineno)
+    notebook, tree = imports(cells)
+    statements = [node for node in ast.walk(tree) if isinstance(node, ast.Assign | ast.Expr)]
+    statements.sort(key=lambda statement: statement.lineno)
     drawing = {}  # variable -> the statement that drew into it last
     for statement in statements:
         call = statement.value
-        if isinstance(statement, ast.Assign) and draws(call, known):
+        if isinstance(statement, ast.Assign) and draws(call, notebook):
             drawing[ast.unparse(statement.targets[0])] = statement
-        if not (draws(call, known) and ast.unparse(call.func) == "style.save"):
+        if not (draws(call, notebook) and ast.unparse(call.func) == "style.save"):
             continue
         saved = re.sub(r"\{[^}]*\}", "[^/]+", ast.unparse(call.args[2]).removeprefix("f").strip("'"))
         if re.fullmatch(saved, name):
@@ -54,12 +54,12 @@ def of_picture(cells: tuple[str, ...], name: str) -> str:
 
 def of_statements(tree: ast.Module, cells: tuple[str, ...]) -> str:
     """Return the fingerprint of some of the statements of a notebook, which share the imports of all its `cells`."""
-    known, _ = imports(cells)
-    body = [each for each in tree.body if not isinstance(each, ast.Import | ast.ImportFrom)]
-    referred = [name for each in body for name in references(each, known, "notebook")]
-    own = {name for module, name in referred if module == "notebook" and name in known.imported}
-    statements = [plain(each) for each in body]
-    statements += [plain(each) for name in sorted(own) for each in known.definitions[name]]
+    notebook, _ = imports(cells)
+    body = [statement for statement in tree.body if not isinstance(statement, ast.Import | ast.ImportFrom)]
+    referred = [name for statement in body for name in references(statement, notebook, "notebook")]
+    own = {name for module, name in referred if module == "notebook" and name in notebook.imported}
+    statements = [plain(statement) for statement in body]
+    statements += [plain(statement) for name in sorted(own) for statement in notebook.definitions[name]]
     return digest(statements, [name for name in referred if name[0] != "notebook"], BOOKKEEPING)
 
 
@@ -75,9 +75,9 @@ def parsed(cells: tuple[str, ...]) -> ast.Module:
     return Bare().visit(ast.parse("\n".join(cells)))
 
 
-def draws(node: ast.AST, known: Module) -> bool:
+def draws(node: ast.AST, notebook: Module) -> bool:
     """Return whether a call begins with a module of the figures."""
-    return known.modules.get(root(node), "").startswith(FIGURES)
+    return notebook.modules.get(root(node), "").startswith(FIGURES)
 
 
 def root(node: ast.AST) -> str:
@@ -100,7 +100,7 @@ class Computing(ast.NodeTransformer):
         return None if draws(node.value, self.known) else node
 
     def visit_block(self, node: Any) -> Any:
-        """A loop or condition, unless nothing is left in it."""
+        """Keep a loop or condition, unless nothing is left in it."""
         self.generic_visit(node)
         if not node.body and not node.orelse:
             return None

@@ -13,7 +13,7 @@ WHETHER_MET = {True: "as wanted", False: "not as wanted", None: "within its erro
 
 
 def entry(place: str, results: dict[str, Any]) -> Any:
-    """Return what stands at STEP/KEY/KEY... in `results` ({step: results}); None if the step is not there.
+    """Return what stands at STEP/KEY/KEY... in `results` ({step: results}); None without that step.
 
     Raises KeyError when the step has no such entry.
     """
@@ -34,16 +34,16 @@ class Condition(BaseModel):
     value: float
     unit: str = ""
     form: str = "{:.2f}"
-    error: str = ""  # place of the standard deviation of the quantity; "" where none is known
+    error: str = ""  # place of the standard deviation of the quantity; "" without one
     varies: bool = False  # from run to run, like a time: only whether it is met is shown
 
     @model_validator(mode="after")
     def formats(self) -> Self:
-        self.form.format(self.value)  # raises ValueError here, and not at the end of a run
+        self.form.format(self.value)  # raises ValueError at once, and not at the end of a run
         return self
 
     def measured(self, results: dict[str, Any]) -> float | None:
-        """Return the number in `results` ({step: results}); None if the step is not there or determined none.
+        """Return the number in `results` ({step: results}); None without that step, or if it determined none.
 
         Raises KeyError when the step has no such entry.
         """

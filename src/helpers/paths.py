@@ -1,4 +1,4 @@
-"""Places of the compendium, found from the package and never from the working directory."""
+"""Places of the compendium, counted from the package and never from the working directory."""
 
 import os
 from pathlib import Path
@@ -14,22 +14,22 @@ RESULTS = Path(os.environ.get("WSE2_RESULTS", ROOT / "results")).resolve()
 
 
 def data_file(data: str, parameter: str = "data") -> Path:
-    """The file that the value `data` of a parameter names: one in data/, or a path.
+    """Return the file that the value `data` of a parameter names: one in data/, or a path.
 
     Raises FileNotFoundError when neither exists.
     """
     for path in (DATA / data, Path(os.path.expanduser(data))):
         if os.path.isfile(path):  # Path.is_file fails for a name that is too long
             return path.resolve()
-    known = ", ".join(sorted(file.name for file in DATA.glob("*.xyz")))
+    names = ", ".join(sorted(file.name for file in DATA.glob("*.xyz")))
     raise FileNotFoundError(
-        f"{parameter} = {data!r}: no such file, neither in data/ (which has: {known}) nor as a path "
+        f"{parameter} = {data!r}: no such file, neither in data/ (which has: {names}) nor as a path "
         f"from {Path.cwd()}. Give a name from data/ or the full path of an extended XYZ file."
     )
 
 
 def model_file(model: str, parameter: str = "model") -> Path:
-    """The file that the value `model` of a parameter names: NAME for data/models/NAME.model, or a path (with a / or .model).
+    """Return the file that the value `model` of a parameter names: NAME for data/models/NAME.model, or a path (with a / or .model).
 
     Raises FileNotFoundError when there is none.
     """
@@ -37,15 +37,15 @@ def model_file(model: str, parameter: str = "model") -> Path:
     path = Path(os.path.expanduser(model)) if by_path else MODELS / f"{model}.model"
     if os.path.isfile(path):
         return path.resolve()
-    known = ", ".join(sorted(file.stem for file in MODELS.glob("*.model"))) or "none yet"
+    names = ", ".join(sorted(file.stem for file in MODELS.glob("*.model"))) or "none yet"
     raise FileNotFoundError(
         f"{parameter} = {model!r}: no file {path}. "
-        f"Give the name of a shipped model ({known}) or the path of a .model file."
+        f"Give the name of a shipped model ({names}) or the path of a .model file."
     )
 
 
 def committee_file(model: str) -> Path:
-    """The committee beside the file that `model` names, NAME.committee.npz.
+    """Return the committee beside the file that `model` names, NAME.committee.npz.
 
     Raises FileNotFoundError when there is none.
     """

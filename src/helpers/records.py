@@ -25,13 +25,13 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
+    """Return the hexadecimal SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def revision() -> str | None:
-    """Git revision of the compendium, '-dirty' when tracked files differ; None without git."""
+    """Return the git revision of the compendium, '-dirty' when tracked files differ; None without git."""
     try:
         described = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
@@ -43,9 +43,9 @@ def revision() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that numbers depend on."""
-    found = {package: importlib.metadata.version(package) for package in PACKAGES}
-    return {"python": platform.python_version(), **found}
+    """Return the versions of Python and of the packages that numbers depend on."""
+    installed = {package: importlib.metadata.version(package) for package in PACKAGES}
+    return {"python": platform.python_version(), **installed}
 
 
 def cells(step: str) -> tuple[str, ...]:
@@ -82,11 +82,11 @@ def of_model(path: Path) -> dict[str, Any] | None:
 
 def registry() -> dict[str, dict[str, Any]]:
     """Return the record of each model in data/models that has a sound one, by name."""
-    known = {}
+    by_name = {}
     for path in sorted(paths.MODELS.glob("*.model")):
         with contextlib.suppress(ValueError):  # who loads that model is told
-            known[path.stem] = of_model(path)
-    return {name: record for name, record in known.items() if record}
+            by_name[path.stem] = of_model(path)
+    return {name: record for name, record in by_name.items() if record}
 
 
 def write(run: Any, results: dict[str, Any]) -> Path:
@@ -113,14 +113,14 @@ def write(run: Any, results: dict[str, Any]) -> Path:
 
 
 def load(run: Any) -> dict[str, Any] | None:
-    """`results` of the run's result.json if it is valid for the run's key; else None."""
+    """Return `results` of the run's result.json if it is valid for the run's key; else None."""
     record = read_json(run.folder / "result.json")
     valid = record.get("key") == run.key and isinstance(record.get("results"), dict)
     return record["results"] if valid else None
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the dictionary in a JSON file; an empty one if there is none, whatever lies there instead."""
+    """Return the dictionary in a JSON file; an empty one if there is no such file, whatever has its name."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError):

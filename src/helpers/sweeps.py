@@ -49,14 +49,14 @@ class Sweep(BaseModel):
 
     @property
     def sampling(self) -> int:
-        """q points along each axis: what is asked for, or nearest to the default of 07 what every cell divides."""
+        """Return the q points along each axis: what is asked for, or nearest to the default of 07 what every cell divides."""
         common, default = math.lcm(*self.supercells), Comparison.model_fields["mesh"].default
         return self.mesh or max(1, round(default / common)) * common
 
     @property
     def runs(self) -> list[Run]:
-        """Every run, after those that it needs."""
-        found: list[Run] = [Training(profile=profile, device=self.device) for profile in self.training]
+        """Return every run, after those that it needs."""
+        runs: list[Run] = [Training(profile=profile, device=self.device) for profile in self.training]
         for model in self.models:
             for strain in self.strains:
                 how = {
@@ -67,37 +67,37 @@ class Sweep(BaseModel):
                 }
                 for defect in self.defects:
                     if defect == PRISTINE:
-                        found += [
+                        runs += [
                             Pristine(supercell=n, committee=self.committee, **how) for n in self.supercells
                         ]
                         continue
                     cell = how | {"defect": defect, "mesh": self.sampling}
-                    found += [
+                    runs += [
                         kind(supercell=n, **cell) for kind in (Defect, RadialDos) for n in self.supercells
                     ]
                     if len(self.supercells) > 1:
-                        found.append(Comparison(supercells=self.supercells, committee=self.committee, **cell))
-        return with_needed(found)
+                        runs.append(Comparison(supercells=self.supercells, committee=self.committee, **cell))
+        return with_needed(runs)
 
 
 def with_needed(runs: list[Run]) -> list[Run]:
-    """`runs` and all that they need, each once and after what it needs."""
-    found: dict[Path, Run] = {}
+    """Return `runs` and all that they need, each once and after what it needs."""
+    by_folder: dict[Path, Run] = {}
     for run in runs:
-        for each in (*with_needed(run.needed), run):
-            found.setdefault(each.folder, each)
-    return list(found.values())
+        for needed in (*with_needed(run.needed), run):
+            by_folder.setdefault(needed.folder, needed)
+    return list(by_folder.values())
 
 
 def cells(run: Run) -> list[Run]:
-    """The runs of 05 that keep the relaxations and forces which a comparison uses too."""
+    """Return the runs of 05 that cache the relaxations and forces which a comparison uses too."""
     if not isinstance(run, Comparison):
         return []
     return [Defect(**run.cell(n).shared(DefectiveCell)) for n in run.supercells]
 
 
 def read(path: Path) -> list[Run]:
-    """The runs of the sweep in a YAML file. ValueError in plain words if there is anything wrong with it."""
+    """Read the runs of the sweep in a YAML file. Raises ValueError in plain words if anything is wrong with it."""
     try:
         given = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
@@ -105,12 +105,12 @@ def read(path: Path) -> list[Run]:
         raise ValueError(f"cannot be read ({error}); shipped are {shipped}") from None
     except yaml.YAMLError as error:
         raise ValueError(f"is no YAML: {error}") from None
-    known = list(Sweep.model_fields)
+    names = list(Sweep.model_fields)
     if not isinstance(given, dict):
-        raise ValueError(f"must have lines of the kind 'supercells: [6, 12]'; known: {', '.join(known)}")
+        raise ValueError(f"must have lines of the kind 'supercells: [6, 12]'; known: {', '.join(names)}")
     for name in given:
-        if name not in known:
-            raise ValueError(f"unknown name '{name}'{parameters.suggestion(str(name), known)}")
+        if name not in names:
+            raise ValueError(f"unknown name '{name}'{parameters.suggestion(str(name), names)}")
     if "supercells" not in given:
         raise ValueError("supercells is missing: give n of each n x n cell, like 'supercells: [6, 12]'")
     try:
@@ -125,52 +125,52 @@ def read(path: Path) -> list[Run]:
                 paths.committee_file(model)
         return sweep.runs
     except ValidationError as error:
-        raise ValueError("; ".join(parameters.complaint(each) for each in error.errors())) from None
+        raise ValueError("; ".join(parameters.complaint(mistake) for mistake in error.errors())) from None
     except FileNotFoundError as error:
         raise ValueError(str(error).replace("committee = False", "'committee: false'")) from None
 
 
 def is_shipped(model: str) -> bool:
-    """Whether it is a model of data/models or a copy of one. FileNotFoundError if there is none of that name."""
-    known = {record["sha256"] for record in records.registry().values()}
-    return records.sha256(paths.model_file(model)) in known
+    """Return whether it is a model of data/models or a copy of one. Raises FileNotFoundError without one of that name."""
+    checksums = {record["sha256"] for record in records.registry().values()}
+    return records.sha256(paths.model_file(model)) in checksums
 
 
 def given(run: Run) -> dict[str, Any]:
-    """The parameters that are not the notebook's defaults."""
+    """Return the parameters that are not the notebook's defaults."""
     fields = type(run).model_fields
     return {name: value for name, value in run.model_dump().items() if value != fields[name].default}
 
 
 def largest(run: Run) -> int:
-    """n of the largest cell that a run computes; 12 where its parameters do not say."""
+    """Return n of the largest cell that a run computes; 12 where its parameters do not say."""
     return max(getattr(run, "supercells", [getattr(run, "supercell", 12)]))
 
 
 def threads(run: Run) -> int:
-    """Cores to give it: one below 9 x 9, where much of a run is no force constants and uses one core."""
+    """Return the cores to give it: one below 9 x 9, where much of a run is no force constants and uses one core."""
     return 4 if isinstance(run, Training) or largest(run) >= 9 else 1
 
 
 def memory_MB(run: Run) -> int:
-    """An estimate: 107 atoms (6 x 6) take 2.3 GiB on two cores and 1727 (24 x 24) 4.3; dense eigenvectors grow as n^4."""
+    """Estimate the memory it needs: 107 atoms (6 x 6) take 2.3 GiB on two cores and 1727 (24 x 24) 4.3; dense eigenvectors grow as n^4."""
     return 4000 + 500 * threads(run) + largest(run) ** 4 // 20
 
 
 def minutes(run: Run) -> int:
-    """An estimate: several times what two cores without a GPU take."""
+    """Estimate the minutes it needs: several times what two cores without a GPU take."""
     if isinstance(run, Training):
         return {"smoke": 60, "small": 6 * 60, "thesis-tuned": 12 * 60, "thesis": 24 * 60}[run.profile]
     return 60 + largest(run) ** 2
 
 
 def gpus(run: Run) -> int:
-    """That it computes on."""
+    """Return the number of GPUs that it computes on."""
     return int(getattr(run, "device", "cpu") == "cuda")
 
 
 def failure(run: Run, log: str) -> str:
-    """What went wrong in one line, from papermill's log: the notebook, the cell counted as committed, the error."""
+    """Return what went wrong in one line, from papermill's log: the notebook, the cell counted as committed, the error."""
     lines = log.strip().splitlines()
     cell = re.search(r'^Exception encountered at "In \[(\d+)\]"', log, re.MULTILINE)
     if not cell:  # killed, or it did not start

@@ -65,7 +65,7 @@ class Incoming:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Number of atoms, and of nodes of the one with the most."""
+        """Return the number of atoms, and of nodes of the one with the most."""
         return len(self.nodes), max(len(nodes) for nodes in self.nodes)
 
 
@@ -79,7 +79,7 @@ class Arrivals:
 
 
 def unknown_part(network: torch.nn.Module) -> str | None:
-    """Return what of a network the second derivatives are not known of here; None if there is no such part."""
+    """Return the part of a network whose second derivatives this module does not have; None if there is no such part."""
     if type(network) not in (MACE, ScaleShiftMACE):
         return f"a {type(network).__name__}"
     for interaction in network.interactions:
@@ -167,7 +167,7 @@ class Layers:
     def edge_functions(
         self, layer: int, vectors: torch.Tensor, edges: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Spherical harmonics of `vectors` (n_edges, 3), and of their lengths the weights of the paths and the density.
+        """Return spherical harmonics of `vectors` (n_edges, 3), and of their lengths the weights of the paths and the density.
 
         The density has no column where none divides the messages.
         """
@@ -186,7 +186,7 @@ class Layers:
     def messages(
         self, layer: int, sent: torch.Tensor, vectors: torch.Tensor, edges: torch.Tensor
     ) -> torch.Tensor:
-        """(n_edges, n_paths), linear in what is `sent` (n_edges, n_sent); the density in a last column."""
+        """Return the messages (n_edges, n_paths), linear in what is `sent` (n_edges, n_sent); the density in a last column."""
         harmonics, weights, density = self.edge_functions(layer, vectors, edges)
         return torch.cat([self.network.interactions[layer].conv_tp(sent, harmonics, weights), density], dim=1)
 
@@ -198,7 +198,7 @@ class Layers:
         return summed, interaction.avg_num_neighbors
 
     def received(self, layer: int, summed: torch.Tensor, attributes: torch.Tensor) -> torch.Tensor:
-        """(n, n_channels, n_components) of the messages' sum (n, n_paths)."""
+        """Return what arrives of the messages' sum (n, n_paths): (n, n_channels, n_components)."""
         return self.spread(layer, *self.parted(layer, summed), attributes)
 
     def spread(
@@ -212,20 +212,20 @@ class Layers:
         return interaction.reshape(received)
 
     def skipped(self, layer: int, features: torch.Tensor, attributes: torch.Tensor) -> torch.Tensor | float:
-        """What an atom keeps of its own features, linear in them."""
+        """Return what an atom keeps of its own features, linear in them."""
         interaction = self.network.interactions[layer]
         return interaction.skip_tp(features, attributes) if isinstance(interaction, RESIDUAL) else 0.0
 
     def updated(
         self, layer: int, received: torch.Tensor, features: torch.Tensor, attributes: torch.Tensor
     ) -> torch.Tensor:
-        """(n, n_features) after the layer."""
+        """Return the features (n, n_features) after the layer."""
         product = self.network.products[layer]
         contracted = product.symmetric_contractions(received, attributes)
         return product.linear(contracted) + self.skipped(layer, features, attributes)
 
     def energies(self, layer: int, features: torch.Tensor) -> torch.Tensor:
-        """(n,) eV, what is read from the features after the layer."""
+        """Return the energies (n,) in eV that are read from the features after the layer."""
         readouts = self.network.readouts
         skipped = len(self.network.interactions) - len(readouts)  # layers that nothing is read from
         if layer < skipped:
@@ -234,7 +234,7 @@ class Layers:
         return self.scale * readouts[layer - skipped](features, heads)[:, self.head]
 
     def terms(self, atoms: Sequence[int]) -> list[Term]:
-        """For each of `atoms` all terms that come with it, added up. In one pass: memory grows with their number."""
+        """Return for each of `atoms` all terms that come with it, added up. In one pass: memory grows with their number."""
         derivatives = self.differentiated(len(self.network.interactions) - 1, list(atoms), with_terms=True)
         terms = []
         for nodes, hessian in zip(derivatives.nodes, derivatives.hessian, strict=True):
@@ -244,7 +244,7 @@ class Layers:
         return terms
 
     def remembered(self, layer: int, atoms: list[int]) -> list[tuple[list[Node], torch.Tensor]]:
-        """Nodes, and derivatives of the features after the layer, of each atom: computed once."""
+        """Return nodes, and derivatives of the features after the layer, of each atom: computed once."""
         unknown = [atom for atom in dict.fromkeys(atoms) if (layer, atom) not in self.known]
         if unknown:
             derivatives = self.differentiated(layer, unknown, with_terms=False)
@@ -253,7 +253,7 @@ class Layers:
         return [self.known[layer, atom] for atom in atoms]
 
     def differentiated(self, layer: int, atoms: list[int], *, with_terms: bool) -> Derivatives:
-        """Derivatives of the atoms' features after the layer, and their terms up to there."""
+        """Return derivatives of the atoms' features after the layer, and the atoms' terms up to it."""
         before = self.differentiated(layer - 1, atoms, with_terms=with_terms) if layer else None
         incoming = self.incoming(layer, before.nodes if before else [[(atom, 0, 0, 0)] for atom in atoms])
         arrivals = self.arrivals(layer, torch.tensor(atoms, device=self.like["device"]), incoming)
@@ -303,7 +303,7 @@ class Layers:
         )
 
     def summed_by_positions(self, layer: int, incoming: Incoming, arrivals: Arrivals) -> torch.Tensor:
-        """(n * 3 n_nodes, n_paths) derivatives of the sums of the messages, and of their density."""
+        """Return derivatives (n * 3 n_nodes, n_paths) of the sums of the messages, and of their density."""
         n_atoms, size = incoming.shape
         receiver = incoming.receiver
         n_paths = arrivals.by_vector.shape[2]
@@ -325,9 +325,9 @@ class Layers:
     def received_by_positions(
         self, layer: int, atoms: list[int], summed: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """(n, 3 n_nodes, n_channels, n_components) derivatives of what arrives, of those of the sums.
+        """Return derivatives (n, 3 n_nodes, n_channels, n_components) of what arrives, of those of the sums.
 
-        And (n, 3 n_nodes, 1) those of the logarithm of the density that divides it; None where there is none.
+        And those (n, 3 n_nodes, 1) of the logarithm of the density that divides it; None without a density.
         """
         n_rows = len(summed) // len(atoms)
         attributes = self.attributes[atoms].repeat_interleave(n_rows, dim=0)
@@ -350,7 +350,7 @@ class Layers:
         slopes: list[torch.Tensor],
         before: Derivatives | None,
     ) -> torch.Tensor:
-        """(n, 3 n_nodes, n_features) derivatives of the features, of those of what arrives and of the features `before`."""
+        """Return derivatives (n, 3 n_nodes, n_features) of the features, of those of what arrives and of the features `before`."""
         by_irrep = [torch.einsum("adkm,amkc->adkc", received, slope).flatten(2) for slope in slopes]
         first = self.network.products[layer].linear(torch.cat(by_irrep, dim=2))
         if before is None:
@@ -385,7 +385,7 @@ class Layers:
         hessian += mixed + mixed.mT
 
     def arrivals(self, layer: int, atoms: torch.Tensor, incoming: Incoming) -> Arrivals:
-        """Derivatives of the messages along the edges to `atoms`, from three passes back through a pass back."""
+        """Return derivatives of the messages along the edges to `atoms`, from three passes back through a pass back."""
         ends = self.edges[:, incoming.edges]
         pull = self.pull_on_messages(layer, atoms)[incoming.receiver]
         sent = self.network.interactions[layer].linear_up(self.features[layer][ends[0]])
@@ -403,13 +403,13 @@ class Layers:
         return Arrivals(by_vector, mixed, curvature)
 
     def pull_on_received(self, layer: int, atoms: Sequence[int] | torch.Tensor) -> torch.Tensor:
-        """(len(atoms), n_channels, n_components) derivatives of the energy by what arrived at `atoms`."""
+        """Return derivatives (len(atoms), n_channels, n_components) of the energy by what arrived at `atoms`."""
         arrived = self.arrived[layer][atoms].requires_grad_(True)
         new = self.updated(layer, arrived, self.features[layer][atoms], self.attributes[atoms])
         return torch.autograd.grad(new, arrived, self.pulls[layer][atoms])[0]
 
     def pull_on_messages(self, layer: int, atoms: torch.Tensor) -> torch.Tensor:
-        """(len(atoms), n_paths) derivatives of the energy by the sums of the messages to `atoms`."""
+        """Return derivatives (len(atoms), n_paths) of the energy by the sums of the messages to `atoms`."""
         summed = self.summed[layer][atoms].requires_grad_(True)
         received = self.received(layer, summed, self.attributes[atoms])
         return torch.autograd.grad(received, summed, self.pull_on_received(layer, atoms))[0]
@@ -417,7 +417,7 @@ class Layers:
     def contracted(
         self, layer: int, atoms: list[int], *, with_curvatures: bool
     ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
-        """Derivatives of the products of what arrived at `atoms`: first, and second pulled by dE/dh.
+        """Return derivatives of the products of what arrived at `atoms`: first, and second pulled by dE/dh.
 
         A channel's products are of that channel alone, so that one copy of an atom for each of the
         `m` components shows all: [irrep] (n, m, n_channels, dimension) and (n, m, n_channels, m).
@@ -439,11 +439,11 @@ class Layers:
         else:
             (first,), curvatures = torch.autograd.grad(total, pulls), None
         irreps = product.linear.irreps_in
-        parts = zip(irreps, first.split([each.dim for each in irreps], dim=1), strict=True)
-        return [part.view(len(atoms), m, each.mul, each.ir.dim) for each, part in parts], curvatures
+        parts = zip(irreps, first.split([irrep.dim for irrep in irreps], dim=1), strict=True)
+        return [part.view(len(atoms), m, irrep.mul, irrep.ir.dim) for irrep, part in parts], curvatures
 
     def bent(self, layer: int, atoms: list[int], first: torch.Tensor) -> torch.Tensor:
-        """`first` (n, rows, n_features) times the second derivatives of the energy read after the layer."""
+        """Return `first` (n, rows, n_features) times the second derivatives of the energy read after the layer."""
         copies = self.features[layer + 1][atoms].repeat_interleave(first.shape[1], dim=0).requires_grad_(True)
         (slope,) = torch.autograd.grad(
             self.energies(layer, copies).sum(),

@@ -29,12 +29,12 @@ class Hessian:
 
     @classmethod
     def of(cls, terms: Iterable[Term]) -> "Hessian":
-        """The sum of the terms of all atoms of the cell."""
-        found, coming = np.empty((0, 14)), iter(terms)
+        """Add up the terms of all atoms of the cell."""
+        summed, coming = np.empty((0, 14)), iter(terms)
         while some := list(itertools.islice(coming, 100)):  # not all at once: most are added up
-            parts = [found]
+            parts = [summed]
             for term in some:
-                first, second = (each.ravel() for each in np.indices(term.matrix.shape[:2]))
+                first, second = (indices.ravel() for indices in np.indices(term.matrix.shape[:2]))
                 pairs = [term.atoms[first], term.atoms[second], term.shifts[second] - term.shifts[first]]
                 parts.append(np.column_stack([*pairs, term.matrix.reshape(-1, 9)]))
             every = np.concatenate(parts)
@@ -43,12 +43,12 @@ class Hessian:
             codes = np.ravel_multi_index((numbers - lowest).T, np.ptp(numbers, axis=0) + 1)
             _, kept, into = np.unique(codes, return_index=True, return_inverse=True)
             sums = csr_array((np.ones(len(into)), (into, np.arange(len(into))))) @ every[:, 5:]
-            found = np.column_stack([numbers[kept], sums])
-        numbers = found[:, :5].astype(int)
-        return cls(numbers[:, 0], numbers[:, 1], numbers[:, 2:], found[:, 5:].reshape(-1, 3, 3))
+            summed = np.column_stack([numbers[kept], sums])
+        numbers = summed[:, :5].astype(int)
+        return cls(numbers[:, 0], numbers[:, 1], numbers[:, 2:], summed[:, 5:].reshape(-1, 3, 3))
 
     def dynamical_matrix(self, atoms: Atoms, q_point: np.ndarray) -> bsr_array:
-        """(3N, 3N) dynamical matrix in 3 x 3 blocks, eV/(A^2 u), at `q_point` in reciprocal lattice vectors.
+        """Return the dynamical matrix (3N, 3N) in 3 x 3 blocks, eV/(A^2 u), at `q_point` in reciprocal lattice vectors.
 
         Exact at each, and real at Gamma. With phonopy's phases: of the places of the atoms, not of
         their cells.

@@ -16,7 +16,7 @@ from helpers.data import dataset
 def reference_energies(
     frames: list[Atoms], predicted: Sequence[Atoms] = (), known: dict[int, float] | None = None
 ) -> tuple[dict[int, float], int]:
-    """E0 in eV by atomic number, and the rank of the composition matrix.
+    """Return E0 in eV by atomic number, and the rank of the composition matrix.
 
     The E0 of an element with an isolated atom among the frames is that atom's energy (the lowest of
     several); that of another in `known` stays. The others are the least-squares fit of sum_Z n_Z E0_Z to
@@ -42,7 +42,7 @@ def reference_energies(
 
 
 def predict(frames: list[Atoms], calculator: Calculator) -> list[Atoms]:
-    """Copies of the frames with energy, forces and stress from `calculator`."""
+    """Return copies of the frames with energy, forces and stress from `calculator`."""
     copies = []
     for atoms in tqdm(frames, desc="frames", unit="frame", leave=False, disable=len(frames) < 50):
         calculator.calculate(atoms)
@@ -54,22 +54,22 @@ def predict(frames: list[Atoms], calculator: Calculator) -> list[Atoms]:
 
 
 def errors(frames: list[Atoms], predicted: list[Atoms]) -> dict[str, dict[str, float]]:
-    """RMSE and MAE of `predicted` over `frames`, in total and by kind.
+    """Return RMSE and MAE of `predicted` over `frames`, in total and by kind.
 
     Of the energy per atom (meV), the force components (meV/A) and the nine components of the
     stress (meV/A^3; frames that have one).
     """
     deviations: dict[str, Any] = defaultdict(lambda: defaultdict(list))
-    for atoms, ours in zip(frames, predicted, strict=True):
-        each = {
-            "energy_meV_per_atom": [(dataset.energy(ours) - dataset.energy(atoms)) / len(atoms)],
-            "force_meV_per_A": (ours.get_forces() - atoms.get_forces()).ravel(),
+    for atoms, prediction in zip(frames, predicted, strict=True):
+        frame_errors = {
+            "energy_meV_per_atom": [(dataset.energy(prediction) - dataset.energy(atoms)) / len(atoms)],
+            "force_meV_per_A": (prediction.get_forces() - atoms.get_forces()).ravel(),
         }
         if "stress" in atoms.calc.results:
-            difference = ours.get_stress(voigt=False) - atoms.get_stress(voigt=False)
-            each["stress_meV_per_A3"] = difference.ravel()
+            difference = prediction.get_stress(voigt=False) - atoms.get_stress(voigt=False)
+            frame_errors["stress_meV_per_A3"] = difference.ravel()
         for name in ("total", dataset.kind(atoms)):
-            for quantity, values in each.items():
+            for quantity, values in frame_errors.items():
                 deviations[name][quantity].extend(1000 * np.asarray(values))
     table: dict[str, dict[str, float]] = {}
     for name in ["total", *sorted(deviations.keys() - {"total"})]:
@@ -82,9 +82,9 @@ def errors(frames: list[Atoms], predicted: list[Atoms]) -> dict[str, dict[str, f
 
 
 def force_rmse(frames: list[Atoms], predicted: list[Atoms], labels: list[np.ndarray]) -> dict[Any, float]:
-    """RMSE of the force components in meV/A by label; `labels` has one for each atom of each frame."""
+    """Return the RMSE of the force components in meV/A by label; `labels` has one for each atom of each frame."""
     squares = defaultdict(list)
-    for atoms, ours, names in zip(frames, predicted, labels, strict=True):
-        for name, deviation in zip(names, ours.get_forces() - atoms.get_forces(), strict=True):
+    for atoms, prediction, names in zip(frames, predicted, labels, strict=True):
+        for name, deviation in zip(names, prediction.get_forces() - atoms.get_forces(), strict=True):
             squares[name].extend(deviation**2)
     return {name: 1000 * float(np.sqrt(np.mean(values))) for name, values in sorted(squares.items())}

@@ -1,4 +1,4 @@
-"""Checks of single frames: whether labels are there, finite and in eV, A, eV/A and eV/A^3."""
+"""Checks of single frames: whether they have labels, finite ones and in eV, A, eV/A and eV/A^3."""
 
 import re
 from collections.abc import Collection
@@ -59,8 +59,8 @@ def problem(atoms: Atoms) -> str | None:
             similar = [
                 key for key in (*atoms.info, *atoms.arrays, *labels) if name.rstrip("s") in key.lower()
             ]
-            found = f" (found: {', '.join(similar)})" if similar else ""
-            return f"no {name}{found}. Write them {place}, or drop the frame"
+            hint = f" (found: {', '.join(similar)})" if similar else ""
+            return f"no {name}{hint}. Write them {place}, or drop the frame"
     if not atoms.numbers.all():
         return "X is no element. Write the symbol of each atom"
     if unit := foreign_unit(atoms.info):
@@ -134,7 +134,7 @@ def unused(given: dict[str, Any], n_atoms: int, chosen: Collection[str] = ()) ->
     """Return a remark on each quantity of a frame that could be another set of labels, but for those `chosen`."""
     remarks = []
     for key, value in given.items():
-        names = [each for each in LIKE_LABELS if each[0] in key.lower() and "weight" not in key.lower()]
+        names = [label for label in LIKE_LABELS if label[0] in key.lower() and "weight" not in key.lower()]
         for _, option, sizes in names[:1]:
             if (
                 option not in chosen

@@ -16,7 +16,7 @@ NOBLE = [atomic_numbers[symbol] for symbol in ("He", "Ne", "Ar", "Kr", "Xe", "Rn
 
 
 def close_pairs(frames: list[Atoms]) -> list[tuple[int, int, float, float]]:
-    """Pairs (i, j, energy difference, work) of frames of one cell, near enough to compare the two.
+    """Return pairs (i, j, energy difference, work) of frames of one cell, near enough to compare the two.
 
     work = -(F_i + F_j)/2 . (R_j - R_i) in eV, the trapezoid rule, for each frame with the next
     five of its cell and species order. Its error is of third order: for a Morse bond of
@@ -46,7 +46,7 @@ def close_pairs(frames: list[Atoms]) -> list[tuple[int, int, float, float]]:
 
 
 def unit_mistakes() -> dict[str, float]:
-    """What energy difference / work comes to, for each usual mistake in one of the two units."""
+    """Return what energy difference / work comes to, for each usual mistake in one of the two units."""
     eV = {"Hartree": units.Hartree, "Rydberg": units.Rydberg, "kcal/mol": units.kcal / units.mol,
           "kJ/mol": units.kJ / units.mol}  # fmt: skip
     return {
@@ -62,7 +62,7 @@ def unit_mistakes() -> dict[str, float]:
 
 
 def check_units(frames: list[Atoms]) -> tuple[float | None, int]:
-    """Energy difference / work of the forces over close pairs of frames, and the number of pairs.
+    """Return energy difference / work of the forces over close pairs of frames, and the number of pairs.
 
     The ratio is a median weighted by the work, so that neither noise nor single frames move it;
     None if no two frames are close enough to tell. Units that agree with each other but not with
@@ -106,7 +106,7 @@ def check_units(frames: list[Atoms]) -> tuple[float | None, int]:
 
 
 def duplicates(frames: list[Atoms]) -> list[tuple[int, int]]:
-    """Pairs of frames of one cell whose atoms lie within 0.001 A, up to lattice vectors.
+    """Return pairs of frames of one cell whose atoms lie within 0.001 A, up to lattice vectors.
 
     Atoms are compared in the order of the file.
     """
@@ -114,7 +114,7 @@ def duplicates(frames: list[Atoms]) -> list[tuple[int, int]]:
     species: dict[bytes, list[int]] = defaultdict(list)
     for index, atoms in enumerate(frames):
         species[atoms.numbers.tobytes()].append(index)
-    found = []
+    pairs = []
     for indices in species.values():
         fractional = np.array([frames[i].get_scaled_positions(wrap=False).ravel() for i in indices])
         radius = tolerance * max(np.linalg.norm(frames[i].cell.reciprocal(), axis=1).max() for i in indices)
@@ -123,8 +123,8 @@ def duplicates(frames: list[Atoms]) -> list[tuple[int, int]]:
             a, b = frames[indices[first]], frames[indices[second]]
             _, lengths = find_mic(b.positions - a.positions, a.cell, a.pbc)
             if np.abs(a.cell.array - b.cell.array).max() < tolerance and lengths.max() < tolerance:
-                found.append((indices[first], indices[second]))
-    return sorted(found)
+                pairs.append((indices[first], indices[second]))
+    return sorted(pairs)
 
 
 def shortest(atoms: Atoms) -> float:

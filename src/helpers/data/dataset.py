@@ -1,6 +1,6 @@
 """Labelled configurations: read, write, group, describe. Energies in eV, forces in eV/A, stress in eV/A^3.
 
-A frame is an ase.Atoms with energy, forces and, if known, stress in its calculator. Two keys of
+A frame is an ase.Atoms with energy, forces and, if it has one, stress in its calculator. Two keys of
 its comment line order a file, and a file without them works too: `config_type` is its kind, and
 frames of one kind and `seed` form a group, made from one cell or along one trajectory.
 """
@@ -67,7 +67,7 @@ def nine_numbers(match: re.Match) -> str:
 
 
 def parse(text: str, path: Path) -> Iterator[tuple[str, Atoms]]:
-    """Place and frame, one after the other, of extended XYZ; `path` is for the places.
+    """Yield place and frame, one after the other, of extended XYZ; `path` is for the places.
 
     Constraints are taken off, for ASE and MACE would take forces on fixed atoms for zero.
     Raises ValueError for an empty file, anything that is not extended XYZ, a truncated last
@@ -77,7 +77,7 @@ def parse(text: str, path: Path) -> Iterator[tuple[str, Atoms]]:
     start = number = 0
     if not text.strip():
         raise ValueError(f"{path}: the file is empty. Give an extended XYZ file with energies and forces")
-    # Frames are told apart here, one at a time: ASE's reader stops silently at an empty line,
+    # Frames are told apart one at a time, and not by ASE, whose reader stops silently at an empty line,
     # accepts a last number that was cut short, and does not say which frame is wrong.
     while start < len(lines):
         number += 1
@@ -110,7 +110,7 @@ def parse(text: str, path: Path) -> Iterator[tuple[str, Atoms]]:
 
 
 def read(path: Path) -> list[Atoms]:
-    """Frames of an extended XYZ file, each with energy and forces; stress may be missing.
+    """Read the frames of an extended XYZ file, each with energy and forces; stress may be missing.
 
     What `settle` changes and labels that are not used are told on stderr. Raises ValueError naming
     the file, the frame (counted from 1) and the remedy for what `parse` and `problem` refuse.
@@ -137,13 +137,13 @@ def write(path: Path, frames: list[Atoms]) -> None:
 
 
 def energy(atoms: Atoms) -> float:
-    """Total energy in eV: the one that the forces are the gradient of, `free_energy`, where a frame has it."""
+    """Return the total energy in eV: the one that the forces are the gradient of, `free_energy`, where a frame has it."""
     labels = atoms.calc.results
     return float(labels.get("free_energy", labels["energy"]))
 
 
 def cell_name(atoms: Atoms) -> str:
-    """Short hash of composition and cell (to 0.001 A): equal for frames of one trajectory at fixed cell."""
+    """Return a short hash of composition and cell (to 0.001 A): equal for frames of one trajectory at fixed cell."""
     # + 0.0 makes -0.0 and 0.0 the same bytes.
     content = np.sort(atoms.numbers).tobytes() + (atoms.cell.array.round(3) + 0.0).tobytes()
     return hashlib.sha256(content).hexdigest()[:8]
@@ -158,13 +158,13 @@ def isolated(atoms: Atoms) -> bool:
 
 
 def kind(atoms: Atoms) -> str:
-    """`config_type` of a frame; without one, `ISOLATED` or its chemical formula."""
+    """Return the `config_type` of a frame; without one, `ISOLATED` or its chemical formula."""
     formula = checks.ISOLATED if isolated(atoms) else atoms.get_chemical_formula("metal")
     return str(atoms.info.get("config_type", formula))
 
 
 def group(atoms: Atoms) -> str:
-    """'kind/seed': frames of one group must stay on one side of a split.
+    """Return 'kind/seed', the group of a frame: frames of one group must stay on one side of a split.
 
     Without a `seed`, all frames of one composition and one cell form a group, since they may
     come from one trajectory.
@@ -173,28 +173,28 @@ def group(atoms: Atoms) -> str:
 
 
 def of_elements(frames: list[Atoms], elements: tuple[str, ...]) -> list[Atoms]:
-    """The frames that have no other elements."""
+    """Return the frames that have no other elements."""
     return [atoms for atoms in frames if set(atoms.symbols) <= set(elements)]
 
 
 def vacant_species(frames: list[Atoms], formula: str) -> set[str]:
-    """Elements of which some frame has fewer atoms than `formula` asks for, given its other elements."""
+    """Return the elements of which some frame has fewer atoms than `formula` asks for, given its other elements."""
     share = Formula(formula).count()
-    found = set()
+    vacant = set()
     for atoms in frames:
         filled = {symbol: np.sum(atoms.symbols == symbol) / count for symbol, count in share.items()}
-        found |= {symbol for symbol, cells in filled.items() if cells < max(filled.values())}
-    return found
+        vacant |= {symbol for symbol, cells in filled.items() if cells < max(filled.values())}
+    return vacant
 
 
 def extent(values: list[np.ndarray]) -> list[float] | None:
-    """[smallest, largest] of all numbers in `values`; None without any."""
+    """Return [smallest, largest] of all numbers in `values`; None without any."""
     numbers = np.concatenate([np.ravel(value) for value in values]) if values else np.array([])
     return [float(numbers.min()), float(numbers.max())] if numbers.size else None
 
 
 def describe(frames: list[Atoms]) -> list[dict[str, Any]]:
-    """One row a kind: counts, largest force on an atom, else [smallest, largest], None if unknown.
+    """Return a row for each kind: counts, largest force on an atom, else [smallest, largest], None if unknown.
 
     Strain and rattle come from the keys of that name; stress covers xx and yy.
     """
@@ -212,14 +212,16 @@ def describe(frames: list[Atoms]) -> list[dict[str, Any]]:
                 "groups": len({group(atoms) for atoms in members}),
                 "atoms": sum(len(atoms) for atoms in members),
                 "strain_percent": extent(
-                    [100 * np.asarray(each["strain"]) for each in info if "strain" in each]
+                    [100 * np.asarray(comment["strain"]) for comment in info if "strain" in comment]
                 ),
-                "rattle_A": extent([each["rattle"] for each in info if "rattle" in each]),
+                "rattle_A": extent([comment["rattle"] for comment in info if "rattle" in comment]),
                 "eV_per_atom": extent([energy(atoms) / len(atoms) for atoms in members]),
                 "max_force_eV_per_A": max(
-                    float(np.linalg.norm(each["forces"], axis=1).max()) for each in labels
+                    float(np.linalg.norm(results["forces"], axis=1).max()) for results in labels
                 ),
-                "stress_eV_per_A3": extent([each["stress"][:2] for each in labels if "stress" in each]),
+                "stress_eV_per_A3": extent(
+                    [results["stress"][:2] for results in labels if "stress" in results]
+                ),
             }
         )
     return rows

@@ -13,23 +13,25 @@ Environments = dict[str, np.ndarray]  # species -> (n_atoms, n_features) descrip
 
 
 def environments(potential: Potential, frames: list[Atoms]) -> list[Environments]:
-    """Rotation-invariant features of the last layer of the model for each atom of each frame, by species."""
-    found = []
+    """Return rotation-invariant features of the last layer of the model for each atom of each frame, by species."""
+    by_frame = []
     for atoms in tqdm(frames, desc="descriptors", unit="frame", disable=len(frames) < 50):
         features = potential.calculator.get_descriptors(atoms, invariants_only=True)
-        found.append({symbol: features[atoms.symbols == symbol] for symbol in set(atoms.symbols)})
-    return found
+        by_frame.append({symbol: features[atoms.symbols == symbol] for symbol in set(atoms.symbols)})
+    return by_frame
 
 
-def farthest(pool: list[Environments], known: list[Environments], count: int) -> list[int]:
-    """Indices of `count` frames of `pool`, each the one with the most unlike atom when its turn comes.
+def farthest(pool: list[Environments], labelled: list[Environments], count: int) -> list[int]:
+    """Return the indices of `count` frames of `pool`, each the one with the most unlike atom when its turn comes.
 
-    An atom is as unlike as its distance to the nearest atom of its species among `known` and
+    An atom is as unlike as its distance to the nearest atom of its species among `labelled` and
     the frames chosen before (farthest-point sampling). A species that was never seen is infinitely far.
     """
-    nearest = [{symbol: np.full(len(each), np.inf) for symbol, each in atoms.items()} for atoms in pool]
+    nearest = [
+        {symbol: np.full(len(features), np.inf) for symbol, features in atoms.items()} for atoms in pool
+    ]
     seen = defaultdict(list)
-    for frame in known:
+    for frame in labelled:
         for symbol, features in frame.items():
             seen[symbol].append(features)
 
@@ -43,7 +45,7 @@ def farthest(pool: list[Environments], known: list[Environments], count: int) ->
         compare(symbol, np.concatenate(features))
     chosen: list[int] = []
     while len(chosen) < min(count, len(pool)):
-        scores = [max(each.max() for each in distances.values()) for distances in nearest]
+        scores = [max(lengths.max() for lengths in distances.values()) for distances in nearest]
         for index in chosen:
             scores[index] = -1.0
         chosen.append(int(np.argmax(scores)))

@@ -13,7 +13,7 @@ SIDES = ("train", "validation", "test")
 
 
 def split(frames: list[Atoms], fold: int = 0) -> dict[str, list[Atoms]]:
-    """Train, validation and test frames, whole groups each, every kind on its own.
+    """Return train, validation and test frames, whole groups each, every kind on its own.
 
     A kind's groups are ranked by the SHA-256 of their names, which needs no seed and survives
     reordering. n = max(1, a tenth of the groups): the first n are test (of two groups or more),
@@ -78,7 +78,7 @@ def with_sister(frames: list[Atoms], n_held: int, seed: int) -> int:
 
 
 def held_back(frames: list[Atoms], share: float, rng: np.random.Generator) -> tuple[list[int], list[int]]:
-    """Numbers of the frames to choose from, and of those to test on: a random `share` of the groups.
+    """Return the numbers of the frames to choose from, and of those to test on: a random `share` of the groups.
 
     Isolated atoms are not tested on. Raises ValueError if there are too few groups.
     """

@@ -23,12 +23,12 @@ NOT_CONVERGED = "left out, its electrons did not converge"
 PREDICTED = "predicted by VASP's force field, not computed; the run's ML_ABN has what was computed"
 NO_TENSOR = "the stress is left out: with ISIF = 1 VASP computes nothing but the pressure"
 CUT_XML = (3, 5)  # what expat says where the text ends too soon
-# A place in a file, the frame there or None if it cannot be used, and remarks: why not, or on the frame.
+# A place in a file, its frame or None if it cannot be used, and remarks: why not, or on the frame.
 Frames = Iterator[tuple[str, Atoms | None, list[str]]]
 
 
 def labelled(symbols: Any, cell: np.ndarray, positions: np.ndarray, labels: dict[str, Any]) -> Atoms:
-    """A periodic frame with these `LABELS` and nothing else; all in eV and A."""
+    """Return a periodic frame with these `LABELS` and nothing else; all in eV and A."""
     atoms = Atoms(symbols, cell=cell, positions=positions, pbc=True)
     atoms.calc = SinglePointCalculator(atoms, **labels)
     return atoms
@@ -64,16 +64,16 @@ def vasp_stress(kilobars: np.ndarray) -> np.ndarray:
 
 def rows(parent: ElementTree.Element, name: str, n_rows: int, place: str) -> np.ndarray:
     """Return the (n_rows, 3) numbers of a varray of a vasprun.xml."""
-    found = [row.text.split() for row in parent.findall(f"varray[@name='{name}']/v")]
-    if len(found) != n_rows:
-        raise ValueError(f"{place}: {len(found)} rows of {name} for {n_rows} atoms")
-    return np.array(found, float)
+    words = [row.text.split() for row in parent.findall(f"varray[@name='{name}']/v")]
+    if len(words) != n_rows:
+        raise ValueError(f"{place}: {len(words)} rows of {name} for {n_rows} atoms")
+    return np.array(words, float)
 
 
 def symbols_of(atominfo: ElementTree.Element, place: str) -> list[str]:
     """Return the symbols of the atoms of a vasprun.xml.
 
-    VASP 5 cuts some short, "X" of Xe and "r" of Zr; there the title of the POTCAR says which it is.
+    VASP 5 cuts some short, "X" of Xe and "r" of Zr; of these the title of the POTCAR says which it is.
     """
     n_atoms = int(atominfo.findtext("atoms"))
     titles = [row[-1].text for row in atominfo.findall("array[@name='atomtypes']/set/rc")]
@@ -107,8 +107,8 @@ def vasprun(path: Path) -> Frames:
                 if event == "start":
                     within = within or part.tag == "calculation"
                 elif part.tag in ("incar", "parameters"):
-                    for each in part.iter("i"):  # NELM is there again further on, for linear response
-                        settings.setdefault(each.get("name"), each.text)
+                    for setting in part.iter("i"):  # NELM comes again further on, for linear response
+                        settings.setdefault(setting.get("name"), setting.text)
                 elif part.tag == "atominfo":
                     with reading(f"{path}, atominfo"):
                         symbols = symbols_of(part, f"{path}, atominfo")
@@ -125,7 +125,7 @@ def vasprun(path: Path) -> Frames:
                     yield step
                     part.clear()
                 elif part.tag in ("structure", "varray") and not within:
-                    # Those of the first and the last step, which are there twice, have a name.
+                    # Those of the first and the last step, which come twice, have a name.
                     n_predicted += part.tag == "structure" and part.get("name") is None
                     part.clear()
         except LookupError as error:
@@ -153,7 +153,7 @@ def ionic_step(
     structure = step.find("structure")
     cell = rows(structure.find("crystal"), "basis", 3, place)
     positions = rows(structure, "positions", len(symbols), place) @ cell
-    # What is called e_fr_energy here is the enthalpy, and e_0_energy is wrong in some versions.
+    # What is called e_fr_energy in the step is the enthalpy, and e_0_energy is wrong in some versions.
     enthalpy = float(step.findtext("energy/i[@name='e_fr_energy']"))
     free_energy = enthalpy - KBAR * float(settings.get("PSTRESS", 0)) * abs(np.linalg.det(cell))
     last = step.findall("scstep/energy")[-1]

@@ -32,7 +32,7 @@ class Section:
         return ValueError(f"{self.path}, line {line or self.line}: {what}")
 
     def numbers(self, n_rows: int, n_columns: int) -> np.ndarray:
-        """(n_rows, n_columns) numbers; ValueError naming the line where they are not."""
+        """Return the rows as numbers (n_rows, n_columns); ValueError naming the line where they are not."""
         values = []
         for line, row in self.rows[:n_rows]:
             try:
@@ -48,14 +48,14 @@ class Section:
         return np.array(values).reshape(n_rows, n_columns)
 
     def count(self) -> int:
-        """The one whole number that the section holds."""
+        """Return the one whole number that the section holds."""
         value = self.numbers(1, 1)[0, 0]
         if not value.is_integer() or value < 1:
             raise self.wrong(f"{self.title!r} must be a positive whole number, not {value:g}")
         return int(value)
 
     def stress(self) -> np.ndarray:
-        """(6,) stress in eV/A^3, xx yy zz yz xz xy, positive in tension; VASP's kbar in compression."""
+        """Return the stress (6,) in eV/A^3, xx yy zz yz xz xy, positive in tension; VASP's kbar in compression."""
         titles = [" ".join(row.split()) for _, row in self.rows[::2]]
         if titles != ["XX YY ZZ", "XY YZ ZX"]:
             raise self.wrong(f"the stress must be three numbers XX YY ZZ and three XY YZ ZX, not {titles}")
@@ -78,16 +78,16 @@ def sections(path: Path) -> Iterator[Section]:
     yield section
 
 
-def elements(counts: Section, n_types: int, n_atoms: int, known: set[str]) -> list[str]:
-    """Symbols of a configuration's atoms; ValueError if they contradict its counts or the file's types."""
+def elements(counts: Section, n_types: int, n_atoms: int, file_types: set[str]) -> list[str]:
+    """Return the symbols of a configuration's atoms; ValueError if they contradict its counts or the file's types."""
     symbols: list[str] = []
     for line, row in counts.rows:
         match = re.fullmatch(r"\s*([A-Z][a-z]?)\s+(\d+)\s*", row)
         if match is None or match[1] not in chemical_symbols:
             raise counts.wrong(f"must be an element and its number of atoms, not {row.strip()[:40]!r}", line)
-        if match[1] not in known:
+        if match[1] not in file_types:
             raise counts.wrong(
-                f"{match[1]} is not among the types of the file, {', '.join(sorted(known))}", line
+                f"{match[1]} is not among the types of the file, {', '.join(sorted(file_types))}", line
             )
         symbols += [match[1]] * int(match[2])
     if (len(counts.rows), len(symbols)) != (n_types, n_atoms):
@@ -97,8 +97,8 @@ def elements(counts: Section, n_types: int, n_atoms: int, known: set[str]) -> li
     return symbols
 
 
-def configuration(first: Section, members: list[Section], known: set[str]) -> Atoms:
-    """The frame of one configuration of an ML_AB file, which begins with the section `first`."""
+def configuration(first: Section, members: list[Section], file_types: set[str]) -> Atoms:
+    """Return the frame of one configuration of an ML_AB file, which begins with the section `first`."""
     by_title = {section.title: section for section in members}
     if len(by_title) < len(members):
         raise first.wrong(
@@ -108,7 +108,7 @@ def configuration(first: Section, members: list[Section], known: set[str]) -> At
         if title not in by_title:
             raise first.wrong(f"no {title!r} in this configuration: cut short, or other units")
     n_atoms = by_title[ATOMS].count()
-    symbols = elements(by_title[COUNTS], by_title[TYPES].count(), n_atoms, known)
+    symbols = elements(by_title[COUNTS], by_title[TYPES].count(), n_atoms, file_types)
     labels = {
         "energy": float(by_title[ENERGY].numbers(1, 1)[0, 0]),
         "forces": by_title[FORCES].numbers(n_atoms, 3),
@@ -147,8 +147,12 @@ def ml_ab(path: Path) -> Frames:
         )
     if not line.endswith("\n") and not SEPARATOR.fullmatch(line):
         raise ValueError(f"{path}, line {n_lines}: cut short, the line has no end. Copy the file again")
-    known = {word for _, row in header[FILE_TYPES].rows for word in row.split()}
+    file_types = {word for _, row in header[FILE_TYPES].rows for word in row.split()}
     for number, (first, *members) in enumerate(whole, start=1):
         if first.title.split()[-1].lstrip("0") != str(number):
             raise first.wrong(f"{first.title!r} where number {number} belongs")
-        yield f"{path}, line {first.line}, configuration {number}", configuration(first, members, known), []
+        yield (
+            f"{path}, line {first.line}, configuration {number}",
+            configuration(first, members, file_types),
+            [],
+        )

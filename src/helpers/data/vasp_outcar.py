@@ -34,7 +34,7 @@ ITERATION = re.compile(r"- Iteration\s+(\S+?)\(\s*(\d+)\)")
 
 @dataclasses.dataclass
 class Step:
-    """What an OUTCAR says on one ionic step, as it stands there."""
+    """What an OUTCAR says on one ionic step, as text."""
 
     number: str = ""
     n_electronic: int = 0
@@ -59,25 +59,25 @@ class Header:
     def of(cls, lines: list[str], path: Path) -> "Header":
         """Read the lines before the first step. Raises ValueError if they are not whole or contradict each other."""
         text = "".join(lines)
-        found = {name: re.search(rf"\b{name}\s*=\s*(\d+)", text) for name in ("NIONS", "NELM", "ISIF")}
+        settings = {name: re.search(rf"\b{name}\s*=\s*(\d+)", text) for name in ("NIONS", "NELM", "ISIF")}
         counts = re.search(r"ions per type = *([\d ]+)", text)
-        if not (found["NIONS"] and found["NELM"] and counts):
+        if not (settings["NIONS"] and settings["NELM"] and counts):
             raise ValueError(
                 f"{path}, line {len(lines)}: the file ends after 0 ionic steps, in its header: a killed run, or a "
                 "copy cut short"
             )
         counts = [int(word) for word in counts[1].split()]
         titles = [line.split(":", 1)[1] for line in lines if line.lstrip().startswith("POTCAR:")]
-        types = [element(title) for title in titles[: (len(titles) + 1) // 2]]  # each is there twice
-        if len(types) != len(counts) or None in types or sum(counts) != int(found["NIONS"][1]):
+        types = [element(title) for title in titles[: (len(titles) + 1) // 2]]  # each comes twice
+        if len(types) != len(counts) or None in types or sum(counts) != int(settings["NIONS"][1]):
             raise ValueError(
                 f"{path}, line {len(lines)}: the header contradicts itself: POTCARs of {types}, {counts} ions per "
-                f"type, NIONS = {found['NIONS'][1]}. Copy the file again"
+                f"type, NIONS = {settings['NIONS'][1]}. Copy the file again"
             )
         at = next((i for i, line in enumerate(lines) if LATTICE in line), len(lines))
-        isif = int(found["ISIF"][1]) if found["ISIF"] else 2
+        isif = int(settings["ISIF"][1]) if settings["ISIF"] else 2
         symbols = np.repeat(types, counts).tolist()
-        return cls(symbols, int(found["NELM"][1]), isif, lines[at + 1 : at + 4])
+        return cls(symbols, int(settings["NELM"][1]), isif, lines[at + 1 : at + 4])
 
 
 def outcar(path: Path) -> Frames:

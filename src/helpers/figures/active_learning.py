@@ -13,7 +13,7 @@ def active_learning(
     atoms: dict[str, np.ndarray],
     kinds: dict[str, dict[str, float]],
 ) -> Figure:
-    """Three panels: force RMSE against labelled frames, and against the atoms in them, by rule; and what was chosen.
+    """Draw three panels: force RMSE against labelled frames, and against the atoms in them, by rule; and what was chosen.
 
     `errors`: rule -> (splits, n) in meV/A, drawn as mean and standard error of `mean_and_error`; `labels` (n,); `atoms`: rule -> (n,);
     `kinds`: rule -> kind of cell -> share of the frames chosen.
@@ -44,7 +44,7 @@ def queries(
     truth: np.ndarray,
     snapshots: dict[str, dict[int, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]],
 ) -> Figure:
-    """A row for each strategy, a panel for each number of queries: truth, mean with twice its deviation, and the queries.
+    """Draw a row for each strategy, a panel for each number of queries: truth, mean with twice its deviation, and the queries.
 
     `snapshots`: strategy -> number of queries -> places, values, mean (n_grid,), standard deviation (n_grid,).
     """

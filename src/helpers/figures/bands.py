@@ -11,7 +11,7 @@ from helpers.figures.style import ORANGE, VERMILION
 
 
 def draw_bands(axes: Axes, bands: Bands) -> None:
-    """Frame of a band plot: ticks at the corners of the zone, THz, a line at zero."""
+    """Draw the frame of a band plot: ticks at the corners of the zone, THz, a line at zero."""
     for distance, _ in bands.ticks[1:-1]:
         axes.axvline(distance, color="0.8", linewidth=0.6, zorder=0)
     axes.set_xticks([distance for distance, _ in bands.ticks], [label for _, label in bands.ticks])
@@ -33,7 +33,7 @@ def draw_at_ticks(axes: Axes, bands: Bands, exact: dict[str, np.ndarray]) -> lis
 
 
 def draw_weights(axes: Axes, bands: Bands, group: str) -> LineCollection:
-    """The bands in the colour and width of their weight on `group`."""
+    """Draw the bands in the colour and width of their weight on `group`."""
     share = bands.shares[group]
     points = np.stack(np.broadcast_arrays(bands.distances[:, None], bands.frequencies), axis=-1)
     segments = np.stack([points[:-1], points[1:]], axis=2).reshape(-1, 2, 2)

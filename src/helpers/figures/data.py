@@ -9,7 +9,7 @@ from helpers.figures.style import BLUE, VERMILION, look, new
 
 
 def labelled_data(frames: list[Atoms]) -> Figure:
-    """Two panels: energy against forces of each frame, and how the forces are distributed, by kind.
+    """Draw two panels: energy against forces of each frame, and how the forces are distributed, by kind.
 
     Energies in meV an atom above the lowest frame of the kind, forces in eV/A.
     """
@@ -19,7 +19,7 @@ def labelled_data(frames: list[Atoms]) -> Figure:
         energies = np.array([dataset.energy(atoms) / len(atoms) for atoms in members])
         forces = [np.linalg.norm(atoms.calc.results["forces"], axis=1) for atoms in members]
         left.plot(
-            [np.sqrt((each**2).mean()) for each in forces],
+            [np.sqrt((norms**2).mean()) for norms in forces],
             1000 * (energies - energies.min()),
             linestyle="", label=name, **look(number),
         )  # fmt: skip
@@ -36,7 +36,7 @@ def labelled_data(frames: list[Atoms]) -> Figure:
 
 
 def energies_follow_forces(pairs: list[tuple[int, int, float, float]]) -> Figure:
-    """Energy difference of close frames against the work of their forces (eV), from `close_pairs`.
+    """Draw the energy difference of close frames against the work of their forces (eV), from `close_pairs`.
 
     On logarithmic axes a mistake in a unit moves all points onto a parallel of the diagonal.
     """

@@ -85,7 +85,7 @@ def committee_modes(
     members: np.ndarray,
     modes: list[tuple[Mode, np.ndarray, np.ndarray]],
 ) -> Figure:
-    """Local DOS (states/THz/cell) on `grid` (THz) with the spread of m `members` (m, n_grid), and each mode with its error bars.
+    """Draw the local DOS (states/THz/cell) on `grid` (THz) with the spread of m `members` (m, n_grid), and each mode with its error bars.
 
     A mode comes with the members' frequencies (m,) in THz and weights at the defect (m,).
     """
@@ -94,7 +94,7 @@ def committee_modes(
     above.set_ylabel("local DOS\n(states / THz / cell)")
     above.legend()
     for number, irrep in enumerate(sorted({mode.irrep for mode, _, _ in modes})):
-        chosen = [each for each in modes if each[0].irrep == irrep]
+        chosen = [entry for entry in modes if entry[0].irrep == irrep]
         below.errorbar(
             [mode.frequency_THz for mode, _, _ in chosen], [mode.weight for mode, _, _ in chosen],
             xerr=[frequencies.std(ddof=1) for _, frequencies, _ in chosen],
@@ -111,7 +111,7 @@ def committee_modes(
 def weighted_bands(
     bands: Bands, group: str, grid: np.ndarray, totals: dict[str, np.ndarray], locals_: dict[str, np.ndarray]
 ) -> Figure:
-    """Bands coloured by the share of `group`; beside them total and local DOS (states/THz/cell).
+    """Draw bands coloured by the share of `group`; beside them total and local DOS (states/THz/cell).
 
     `totals` and `locals_` give a DOS on `grid` (THz) for each label, the defective cell's first.
     """
@@ -131,7 +131,7 @@ def weighted_bands(
 
 
 def mode_weights(modes: list[Mode], candidates: list[Mode], evenly: float) -> Figure:
-    """Weight at the defect of every mode against frequency (THz), by irrep; `candidates` labelled.
+    """Draw the weight at the defect of every mode against frequency (THz), by irrep; `candidates` labelled.
 
     `evenly` is the weight of a mode spread over all atoms.
     """
@@ -166,18 +166,18 @@ def mode_weights(modes: list[Mode], candidates: list[Mode], evenly: float) -> Fi
 
 
 def paired_weights(pairs: list[PairedSet], atoms: np.ndarray) -> Figure:
-    """Weight at `atoms` of each mode of DFT against frequency (THz), joined to that of its partner in the model."""
+    """Draw the weight at `atoms` of each mode of DFT against frequency (THz), joined to that of its partner in the model."""
     figure, axes = new(6.3, 3.2)
     ends = np.array(
         [
             [
-                (each.frequency_THz, each.motion[atoms].sum()),
-                (each.partner_THz, each.partner_motion[atoms].sum()),
+                (pair.frequency_THz, pair.motion[atoms].sum()),
+                (pair.partner_THz, pair.partner_motion[atoms].sum()),
             ]
-            for each in pairs
+            for pair in pairs
         ]
     )
-    certain = np.array([each.overlap > 0.5 for each in pairs])
+    certain = np.array([pair.overlap > 0.5 for pair in pairs])
     axes.plot(*ends[certain].transpose(2, 1, 0), color="0.6", linewidth=1)
     for column, (label, marker) in enumerate((("DFT", "o"), ("model", "D"))):
         style = {"color": COLOURS[column], "markersize": 4, "linestyle": "none"}

@@ -12,7 +12,7 @@ from helpers.figures.style import BLUE, COLOURS, LINES, VERMILION, look, new, pe
 
 
 def irrep_label(name: str) -> str:
-    """Return the name of an irrep as mathematical text; any other name as it is."""
+    """Return the name of an irrep as mathematical text; any other name unchanged."""
     return re.sub(r"^(\w)(\d?)('*)$", r"$\1_{\2}\3$", name)
 
 

@@ -22,7 +22,7 @@ from helpers.figures.style import (
 
 
 def parity(frames: list[Atoms], predicted: list[Atoms]) -> Figure:
-    """Force components (eV/A) and energies (meV an atom, by their deviation) of MACE against DFT, by kind."""
+    """Draw force components (eV/A) and energies (meV an atom, by their deviation) of MACE against DFT, by kind."""
     figure, (left, right) = new(6.3, 3.5, ncols=2)
     for number, name in enumerate(sorted({dataset.kind(atoms) for atoms in frames})):
         pairs = [pair for pair in zip(frames, predicted, strict=True) if dataset.kind(pair[0]) == name]
@@ -34,7 +34,7 @@ def parity(frames: list[Atoms], predicted: list[Atoms]) -> Figure:
         left.plot(*forces, label=name, **style | {"markersize": 3})
         right.plot(
             [np.sqrt((atoms.get_forces() ** 2).sum(axis=1).mean()) for atoms, _ in pairs],
-            [1000 * (dataset.energy(ours) - dataset.energy(atoms)) / len(atoms) for atoms, ours in pairs],
+            [1000 * (dataset.energy(prediction) - dataset.energy(atoms)) / len(atoms) for atoms, prediction in pairs],
             **style,
         )  # fmt: skip
     left.axline((0, 0), slope=1, color="black", linewidth=0.8, zorder=0)
@@ -46,7 +46,7 @@ def parity(frames: list[Atoms], predicted: list[Atoms]) -> Figure:
 
 
 def errors_by_distance(rows: dict[str, dict[float, float]], width: float) -> Figure:
-    """RMSE of force components (meV/A) in shells of `width` A round the defect; shell's inner radius: RMSE."""
+    """Draw the RMSE of force components (meV/A) in shells of `width` A round the defect; shell's inner radius: RMSE."""
     figure, axes = new(4.6, 3.0)
     for (name, row), colour, marker, line in zip(rows.items(), COLOURS, MARKERS, LINES, strict=False):
         middle = [start + width / 2 for start in row]
@@ -57,9 +57,9 @@ def errors_by_distance(rows: dict[str, dict[float, float]], width: float) -> Fig
 
 
 def bands_against_dft(bands: Bands, dft: Bands, exact: dict[str, np.ndarray]) -> Figure:
-    """Bands of a model over those of DFT, both of force constants of one supercell, in THz.
+    """Draw the bands of a model over those of DFT, both of force constants of one supercell, in THz.
 
-    `exact`: label of a tick -> frequencies (n,) of DFT there, where a supercell is exact.
+    `exact`: label of a tick -> frequencies (n,) of DFT at it, where a supercell is exact.
     """
     figure, axes = new(5.2, 4.0)
     below = axes.plot(dft.distances, dft.frequencies, color="0.6", linewidth=2.6)
@@ -75,7 +75,7 @@ def bands_against_dft(bands: Bands, dft: Bands, exact: dict[str, np.ndarray]) ->
 
 
 def calibration(panels: dict[str, tuple[str, np.ndarray, np.ndarray]], models: int) -> Figure:
-    """Error of a model against the spread of `models`, both (n,) in the unit given first, for each panel.
+    """Draw the error of a model against the spread of `models`, both (n,) in the unit given first, for each panel.
 
     Circles are root mean squares over tenths by spread. The spread of a few models is noisy itself, so that even errors that
     it describes exactly do not lie on the diagonal: the dashed line is what Gaussian ones would give.
@@ -112,7 +112,7 @@ def calibration(panels: dict[str, tuple[str, np.ndarray, np.ndarray]], models: i
 
 
 def paired_modes(pairs: dict[str, list[PairedSet]], atoms: np.ndarray) -> Figure:
-    """Deviation (cm-1) of each mode's partner from it, against its frequency (THz), for each label.
+    """Draw the deviation (cm-1) of each mode's partner from it, against its frequency (THz), for each label.
 
     Area by the motion of `atoms`; modes whose partner overlaps by less than half are crosses.
     """

@@ -8,7 +8,7 @@ from helpers.figures.style import BLUE, COLOURS, LINES, new
 
 
 def pipeline() -> Figure:
-    """From DFT to phonons: what is computed from what, and the notebook that does it."""
+    """Draw the way from DFT to phonons: what is computed from what, and the notebook that does it."""
     figure, axes = new(6.3, 2.0)
     steps = (
         ("DFT", "energies, forces,\nstresses", "01"), ("MACE", "trained, tested", "02, 03"),
@@ -33,11 +33,11 @@ def pipeline() -> Figure:
 
 
 def chains(q: np.ndarray, branches: dict[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
-    """Branches (n_q, n) in THz of each chain, (computed, exact), against q (reciprocal lattice vectors)."""
+    """Draw the branches (n_q, n) in THz of each chain, (computed, exact), against q (reciprocal lattice vectors)."""
     figure, panels = new(6.3, 2.8, ncols=len(branches), sharey=True)
-    for axes, (name, (found, exact)) in zip(panels, branches.items(), strict=True):
+    for axes, (name, (computed, exact)) in zip(panels, branches.items(), strict=True):
         axes.plot(q, exact, color="black", label=["formula"] + [None] * (exact.shape[1] - 1))
-        axes.plot(q[::4], found[::4], "o", color=BLUE, markerfacecolor="none", markersize=4,
+        axes.plot(q[::4], computed[::4], "o", color=BLUE, markerfacecolor="none", markersize=4,
                   label=["computed"] + [None] * (exact.shape[1] - 1))  # fmt: skip
         axes.set(title=name, xlabel="$q a / 2\\pi$", ylim=(0, None), xlim=(0, 0.5))
     panels[0].set_ylabel("frequency (THz)")
@@ -46,7 +46,7 @@ def chains(q: np.ndarray, branches: dict[str, tuple[np.ndarray, np.ndarray]]) ->
 
 
 def densities(edges: np.ndarray, counts: dict[str, np.ndarray]) -> Figure:
-    """Densities of states, each of unit integral, between the `edges` of frequency over the largest one."""
+    """Draw densities of states, each of unit integral, between the `edges` of frequency over the largest one."""
     figure, axes = new(4.6, 3.0)
     for (name, values), colour, line in zip(counts.items(), COLOURS, LINES, strict=False):
         axes.plot((edges[1:] + edges[:-1]) / 2, values, line, color=colour, label=name)

@@ -9,9 +9,9 @@ from helpers.figures.style import BLUE, GREEN, ORANGE, VERMILION, new, per_cm_ab
 
 
 def bands_and_dos(bands: Bands, grid: np.ndarray, total: np.ndarray, dft: dict[str, np.ndarray]) -> Figure:
-    """Bands (THz) along the path, and beside them the total DOS (states/THz/cell) on `grid`.
+    """Draw the bands (THz) along the path, and beside them the total DOS (states/THz/cell) on `grid`.
 
-    `dft`: label of a tick -> frequencies (n,) in THz there, drawn as points.
+    `dft`: label of a tick -> frequencies (n,) in THz at it, drawn as points.
     """
     figure, (left, right) = new(6.3, 4.0, ncols=2, sharey=True, width_ratios=[3, 1])
     lines = left.plot(bands.distances, bands.frequencies, color=BLUE)
@@ -26,7 +26,7 @@ def bands_and_dos(bands: Bands, grid: np.ndarray, total: np.ndarray, dft: dict[s
 
 
 def committee_bands(bands: Bands, members: np.ndarray) -> Figure:
-    """Bands of a model, and below them the standard deviation of each branch over the `members` (m, n_q, n_modes) in THz."""
+    """Draw the bands of a model, and below them the standard deviation of each branch over the `members` (m, n_q, n_modes) in THz."""
     figure, (above, below) = new(5.2, 4.6, nrows=2, sharex=True, height_ratios=[2, 1])
     deviation = members.std(axis=0, ddof=1)
     above.plot(bands.distances, bands.frequencies, color=BLUE, linewidth=0.9)
@@ -49,7 +49,7 @@ def committee_bands(bands: Bands, members: np.ndarray) -> Figure:
 
 
 def projected_dos(grid: np.ndarray, total: np.ndarray, parts: dict[str, np.ndarray]) -> Figure:
-    """Total DOS and its parts (states/THz/cell) against frequency in THz."""
+    """Draw the total DOS and its parts (states/THz/cell) against frequency in THz."""
     figure, axes = new(6.3, 3.2)
     axes.plot(grid, total, color="black", linewidth=0.8, label="total")
     axes.fill_between(grid, total, color="0.92")
@@ -65,7 +65,7 @@ def projected_dos(grid: np.ndarray, total: np.ndarray, parts: dict[str, np.ndarr
 
 
 def flexural(branches: dict[str, Flexural]) -> Figure:
-    """ZA branch near Gamma for each label, and the q^2 law of the last one."""
+    """Draw the ZA branch near Gamma for each label, and the q^2 law of the last one."""
     figure, axes = new(4.6, 3.4)
     styles = ((VERMILION, "s--"), (BLUE, "o-"))
     for (label, branch), (colour, style) in zip(branches.items(), styles, strict=True):
@@ -89,7 +89,7 @@ def flexural(branches: dict[str, Flexural]) -> Figure:
 
 
 def thermal(functions: dict[str, np.ndarray], limit: float) -> Figure:
-    """Heat capacity (k_B) with its classical `limit`, and free energy (eV), against temperature (K)."""
+    """Draw the heat capacity (k_B) with its classical `limit`, and the free energy (eV), against temperature (K)."""
     figure, (left, right) = new(6.3, 2.8, ncols=2)
     temperature = functions["temperature"]
     left.plot(temperature, functions["heat_capacity_kB"], color=BLUE, label="harmonic")

@@ -9,7 +9,7 @@ from helpers.figures.style import COLOURS, LINES, MARKERS, VERMILION, draw_sprea
 
 
 def committee_shells(grid: np.ndarray, shells: dict[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
-    """DOS of each shell (states/THz/atom) on `grid` (THz) of a model, with the standard deviation of m members (m, n_grid)."""
+    """Draw the DOS of each shell (states/THz/atom) on `grid` (THz) of a model, with the standard deviation of m members (m, n_grid)."""
     figure, panels = new(6.3, 1.5 + 1.2 * len(shells), nrows=len(shells), sharex=True, squeeze=False)
     for axes, (name, (density, members)) in zip(panels[:, 0], shells.items(), strict=True):
         draw_spread(axes, grid, density, members)
@@ -21,7 +21,7 @@ def committee_shells(grid: np.ndarray, shells: dict[str, tuple[np.ndarray, np.nd
 
 
 def radial_dos(grid: np.ndarray, shells: dict[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
-    """Local DOS (states/THz/atom) on `grid` (THz) of each shell, nearest first: (defective, pristine)."""
+    """Draw the local DOS (states/THz/atom) on `grid` (THz) of each shell, nearest first: (defective, pristine)."""
     figure, panels = new(
         6.3, 1.1 + 1.4 * len(shells), nrows=len(shells), sharex=True, sharey=True, squeeze=False
     )

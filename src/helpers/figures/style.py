@@ -30,19 +30,19 @@ STYLE = {
 
 
 def new(width: float = 6.3, height: float = 3.6, **subplots: Any) -> tuple[Figure, Any]:
-    """A figure of `width` x `height` inches in the compendium's style, and its axes."""
+    """Return a figure of `width` x `height` inches in the compendium's style, and its axes."""
     plt.rcParams.update(STYLE)  # each time, for MACE sets a font size of its own when it is imported
     return plt.subplots(figsize=(width, height), **subplots)
 
 
 def per_cm_axis(axes: Axes) -> None:
-    """A right-hand axis in cm-1 beside a vertical axis in THz."""
+    """Draw a right-hand axis in cm-1 beside a vertical axis in THz."""
     right = axes.secondary_yaxis("right", functions=(lambda f: f * PER_CM, lambda k: k / PER_CM))
     right.set_ylabel("wavenumber (cm$^{-1}$)")
 
 
 def per_cm_above(axes: Axes) -> None:
-    """An upper axis in cm-1 above a horizontal axis in THz."""
+    """Draw an upper axis in cm-1 above a horizontal axis in THz."""
     top = axes.secondary_xaxis("top", functions=(lambda f: f * PER_CM, lambda k: k / PER_CM))
     top.set_xlabel("wavenumber (cm$^{-1}$)")
 
@@ -53,7 +53,7 @@ LINES = ("-", "--", "-.", ":", "-", "--")
 
 
 def look(number: int) -> dict[str, Any]:
-    """Colour and hollow marker that tell 42 kinds of thing apart."""
+    """Return colour and hollow marker, which tell 42 kinds of thing apart."""
     return {
         "color": (*COLOURS, "black")[number % 7],
         "marker": MARKERS[number % 6],

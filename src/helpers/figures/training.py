@@ -8,7 +8,7 @@ from helpers.figures.style import COLOURS, LINES, new
 
 
 def learning_curves(curves: dict[str, dict[str, np.ndarray]]) -> Figure:
-    """Validation RMSE of forces and of the energy over the epochs; `curves` by name, from training.read_log.
+    """Draw the validation RMSE of forces and of the energy over the epochs; `curves` by name, from training.read_log.
 
     A dotted line marks where stage two begins.
     """

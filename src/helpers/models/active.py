@@ -35,25 +35,25 @@ class Slopes:
 
 
 def last_layers(potential: Potential) -> list["torch.nn.Module"]:
-    """The linear layers that give the energy of a model; ValueError if its readouts are not known here."""
+    """Return the linear layers that give the energy of a model; ValueError for readouts of other kinds than MACE's usual ones."""
     from mace.modules import LinearReadoutBlock, NonLinearReadoutBlock
 
     network = getattr(potential.calculator, "models", [None])[0]
     if not hasattr(network, "scale_shift"):
         raise ValueError(f"{potential.name} is no ScaleShiftMACE: only such a model can be fitted anew here")
-    found = []
+    layers = []
     for readout in network.readouts:
         if not isinstance(readout, LinearReadoutBlock | NonLinearReadoutBlock) or len(network.heads) != 1:
             raise ValueError(
                 f"{potential.name} has a {type(readout).__name__}: only MACE models with one head and the "
                 "usual readouts can be fitted anew here"
             )
-        found.append(readout.linear if isinstance(readout, LinearReadoutBlock) else readout.linear_2)
-    return found
+        layers.append(readout.linear if isinstance(readout, LinearReadoutBlock) else readout.linear_2)
+    return layers
 
 
 def readout(potential: Potential) -> np.ndarray:
-    """(n_weights,) the weights that the model itself multiplies the features of `slopes` with, in eV."""
+    """Return the weights (n_weights,) that the model itself multiplies the features of `slopes` with, in eV."""
     scale = float(potential.calculator.models[0].scale_shift.scale)
     layers = [layer.weight.detach().cpu().numpy() for layer in last_layers(potential)]
     return scale * np.concatenate([weights / np.sqrt(len(weights)) for weights in layers])
@@ -62,30 +62,30 @@ def readout(potential: Potential) -> np.ndarray:
 def slopes(potential: Potential, frames: list[Atoms], folder: Path) -> list[Slopes]:
     """Return the slopes of each frame.
 
-    Cached in `folder` for each geometry, model and code that computes them, and found there.
+    They are cached in `folder` for each geometry, model and code that computes them.
     """
     code = fingerprint.of("helpers.models.active.differentiated")
     paths = [folder / f"{caching.geometry_key([atoms], potential.checksum, code)}.npz" for atoms in frames]
-    found = {path: caching.cached(path) for path in paths}
-    missing = {path: atoms for path, atoms in zip(paths, frames, strict=True) if found[path] is None}
+    cached = {path: caching.cached(path) for path in paths}
+    missing = {path: atoms for path, atoms in zip(paths, frames, strict=True) if cached[path] is None}
     batches: list[list[Path]] = []
     for path, atoms in missing.items():
-        if not batches or sum(len(missing[each]) for each in batches[-1]) + len(atoms) > ATOMS_AT_ONCE:
+        if not batches or sum(len(missing[queued]) for queued in batches[-1]) + len(atoms) > ATOMS_AT_ONCE:
             batches.append([])
         batches[-1].append(path)
-    last_layers(potential)  # refuses here, and not in a process of its own
+    last_layers(potential)  # refuses before, and not in, a process of its own
     with tqdm(total=len(missing), desc="features", unit="frame", disable=len(missing) < 10) as bar:
         parallel.on_every_core(lambda share: write(potential, missing, share), batches, 1, missing, bar)
-    found |= {path: caching.cached(path) for path in missing}
-    return [Slopes(**found[path]) for path in paths]
+    cached |= {path: caching.cached(path) for path in missing}
+    return [Slopes(**cached[path]) for path in paths]
 
 
 def write(potential: Potential, frames: dict[Path, Atoms], batches: list[list[Path]]) -> Iterator[int]:
     """Compute and write the slopes of `frames`, batch by batch; yields how many each had."""
     for batch in batches:
-        found = differentiated(potential, [frames[path] for path in batch])
-        for path, each in zip(batch, found, strict=True):
-            caching.cache(path, **vars(each))
+        computed = differentiated(potential, [frames[path] for path in batch])
+        for path, frame_slopes in zip(batch, computed, strict=True):
+            caching.cache(path, **vars(frame_slopes))
         yield len(batch)
 
 
@@ -121,15 +121,17 @@ def differentiated(potential: Potential, frames: list[Atoms]) -> list[Slopes]:
         for hook in hooks:
             hook.remove()
     # The scalars, which come first.
-    features = [each[:, : layer.weight.numel()] for each, layer in zip(inputs, layers, strict=True)]
+    features = [values[:, : layer.weight.numel()] for values, layer in zip(inputs, layers, strict=True)]
     # Added up over all atoms: frames do not know of each other. Layer by layer: what an early one holds does not go
     # through the later ones, back through which a pass takes longest.
     gradients = [
         torch.autograd.grad(feature, (places, strain), retain_graph=True)
-        for each in features
-        for feature in each.sum(dim=0)
+        for values in features
+        for feature in values.sum(dim=0)
     ]
-    forces, strained = (-torch.stack(each, dim=-1).cpu().numpy() for each in zip(*gradients, strict=True))
+    forces, strained = (
+        -torch.stack(by_feature, dim=-1).cpu().numpy() for by_feature in zip(*gradients, strict=True)
+    )
     ends = np.cumsum([len(atoms) for atoms in frames])[:-1]
     energies = [
         part.sum(axis=0) for part in np.split(torch.cat(features, dim=1).detach().cpu().numpy(), ends)
@@ -137,18 +139,22 @@ def differentiated(potential: Potential, frames: list[Atoms]) -> list[Slopes]:
     return [
         Slopes(
             force.reshape(-1, force.shape[-1]),
-            -each[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] / atoms.get_volume(),
+            -virial[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] / atoms.get_volume(),
             energy,
         )
-        for force, each, energy, atoms in zip(np.split(forces, ends), strained, energies, frames, strict=True)
+        for force, virial, energy, atoms in zip(
+            np.split(forces, ends), strained, energies, frames, strict=True
+        )
     ]
 
 
 def fit(slopes: list[np.ndarray], forces: list[np.ndarray], shares: np.ndarray | None = None) -> np.ndarray:
-    """(n_weights,) weights in eV by least squares, with a small ridge; `shares` (n_frames,) of frames, else alike."""
+    """Return the weights (n_weights,) in eV by least squares, with a small ridge; `shares` (n_frames,) of frames, else alike."""
     shares = np.ones(len(slopes)) if shares is None else shares
-    products = sum(share * each.T @ each for share, each in zip(shares, slopes, strict=True))
-    target = sum(share * each.T @ force for share, each, force in zip(shares, slopes, forces, strict=True))
+    products = sum(share * matrix.T @ matrix for share, matrix in zip(shares, slopes, strict=True))
+    target = sum(
+        share * matrix.T @ force for share, matrix, force in zip(shares, slopes, forces, strict=True)
+    )
     size, scaled = conditioned(products)
     return solve(scaled, target / size, assume_a="pos") / size
 
@@ -160,7 +166,7 @@ def posterior(rows: list[np.ndarray]) -> np.ndarray:
     covariance does not depend on the labels themselves. F. Bigi, S. Chong, M. Ceriotti and F. Grasselli, Mach. Learn.: Sci. Technol.
     (2024).
     """
-    size, scaled = conditioned(sum(each.T @ each for each in rows))
+    size, scaled = conditioned(sum(matrix.T @ matrix for matrix in rows))
     return np.linalg.inv(scaled) / np.outer(size, size)
 
 
@@ -178,7 +184,7 @@ def drawn(covariance: np.ndarray, members: int, rng: np.random.Generator) -> np.
 
 
 def disagreement(slopes: np.ndarray, members: np.ndarray) -> float:
-    """Largest standard deviation of the force on an atom of a frame among the `members` of a committee, in eV/A.
+    """Return the largest standard deviation of the force on an atom of a frame among the `members` of a committee, in eV/A.
 
     Of those that `choose` draws it is in units of the error of the forces.
     """
@@ -188,7 +194,7 @@ def disagreement(slopes: np.ndarray, members: np.ndarray) -> float:
 
 def choose(
     slopes: list[np.ndarray],
-    known: list[int],
+    labelled: list[int],
     pool: list[int],
     count: int,
     members: int,
@@ -196,22 +202,22 @@ def choose(
 ) -> list[int]:
     """Return `count` of `pool` to label next: those of the largest `disagreement` among `members` of a committee.
 
-    `known` and `pool` are numbers of frames in `slopes`.
+    `labelled` and `pool` are numbers of frames in `slopes`.
     """
-    committee = drawn(posterior([slopes[each] for each in known]), members, rng)
-    return sorted(pool, key=lambda each: -disagreement(slopes[each], committee))[:count]
+    committee = drawn(posterior([slopes[frame] for frame in labelled]), members, rng)
+    return sorted(pool, key=lambda frame: -disagreement(slopes[frame], committee))[:count]
 
 
 def rmse(slopes: list[np.ndarray], forces: list[np.ndarray], weights: np.ndarray) -> float:
-    """Root mean square error of all force components in meV/A."""
-    errors = [each @ weights - force for each, force in zip(slopes, forces, strict=True)]
+    """Return the root mean square error of all force components in meV/A."""
+    errors = [matrix @ weights - force for matrix, force in zip(slopes, forces, strict=True)]
     return float(1000 * np.sqrt(np.mean(np.concatenate(errors) ** 2)))
 
 
 def gaussian_process(
     places: np.ndarray, values: np.ndarray, at: np.ndarray, length: float, deviation: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (n,) and standard deviation (n,) at `at` (n,) given `values` (m,) at `places` (m,), on a line.
+    """Return mean (n,) and standard deviation (n,) at `at` (n,) given `values` (m,) at `places` (m,), on a line.
 
     Squared-exponential covariance. C. Rasmussen and C. Williams, Gaussian Processes for Machine Learning,
     equations 2.25 and 2.26.
@@ -227,7 +233,7 @@ def gaussian_process(
 
 
 def expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -> np.ndarray:
-    """By how much a value of this mean and deviation is expected to exceed `best`; D. Jones, M. Schonlau, W. Welch, J. Global Optim. 13, 455 (1998)."""
+    """Return by how much a value of this mean and deviation is expected to exceed `best`; D. Jones, M. Schonlau, W. Welch, J. Global Optim. 13, 455 (1998)."""
     from scipy.stats import norm
 
     score = (mean - best) / np.maximum(deviation, 1e-12)

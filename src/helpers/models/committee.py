@@ -1,7 +1,7 @@
 """Error bars without further trainings: a committee of models that differ in their last layers.
 
 `wse2 committee` makes one for a model that 02 has not shipped. The energy of a MACE is linear in the weights of its last
-layers, so that their posterior distribution given the training labels is known in closed form. Members are drawn from it;
+layers, so that their posterior distribution given the training labels has a closed form. Members are drawn from it;
 their spread is widened by one factor, the most likely one for the errors of the validation forces.
 """
 
@@ -25,16 +25,16 @@ MEMBERS = 8
 NOISE = 4e-4  # eV/A: how far the forces of two eigensolvers of the DFT code lie apart (data/README.md)
 
 
-def weights(found: Potential, train: list[Atoms], validation: list[Atoms]) -> tuple[np.ndarray, float]:
+def weights(base_model: Potential, train: list[Atoms], validation: list[Atoms]) -> tuple[np.ndarray, float]:
     """Return the weights (members, n_weights) of the last layers in eV, with the model's own as their mean, and the factor.
 
-    Frames count by their `config_weight`. Raises ValueError for a model whose last layers are not known here.
+    Frames count by their `config_weight`. Raises ValueError for a model whose last layers `active.last_layers` refuses.
     """
-    own = active.readout(found)
+    own = active.readout(base_model)
     with tempfile.TemporaryDirectory() as folder:
-        taught, held = (active.slopes(found, frames, Path(folder)) for frames in (train, validation))
-    covariance = active.posterior(rows(taught, train, accuracy.predict(train, found.calculator)))
-    every = np.concatenate([each.forces for each in held])
+        taught, held = (active.slopes(base_model, frames, Path(folder)) for frames in (train, validation))
+    covariance = active.posterior(rows(taught, train, accuracy.predict(train, base_model.calculator)))
+    every = np.concatenate([frame_slopes.forces for frame_slopes in held])
     errors = np.concatenate([atoms.get_forces().ravel() for atoms in validation]) - every @ own
     factor = likeliest(errors, np.sqrt(((every @ covariance) * every).sum(axis=1)))
     return own + factor * active.drawn(covariance, MEMBERS, np.random.default_rng(0)), factor
@@ -48,13 +48,13 @@ def rows(slopes: list[active.Slopes], frames: list[Atoms], predicted: list[Atoms
     total = accuracy.errors(frames, predicted)["total"]
     quantities = ("energy_meV_per_atom", "force_meV_per_A", "stress_meV_per_A3")
     energy, force, stress = (total.get(f"rmse_{name}", np.inf) / 1000 for name in quantities)
-    found = []
-    for each, atoms in zip(slopes, frames, strict=True):
-        parts = [each.energy[None] / (len(atoms) * energy), each.forces / force]
+    scaled = []
+    for frame_slopes, atoms in zip(slopes, frames, strict=True):
+        parts = [frame_slopes.energy[None] / (len(atoms) * energy), frame_slopes.forces / force]
         if "stress" in atoms.calc.results:
-            parts.append(each.stress / stress)
-        found.append(np.sqrt(atoms.info.get("config_weight", 1.0)) * np.concatenate(parts))
-    return found
+            parts.append(frame_slopes.stress / stress)
+        scaled.append(np.sqrt(atoms.info.get("config_weight", 1.0)) * np.concatenate(parts))
+    return scaled
 
 
 def likeliest(errors: np.ndarray, deviations: np.ndarray) -> float:
@@ -71,16 +71,16 @@ def likeliest(errors: np.ndarray, deviations: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(cost, bounds=(start - 5, start + 5), method="bounded").x))
 
 
-def write(path: Path, found: Potential, train: list[Atoms], validation: list[Atoms]) -> float:
-    """Write the committee of the model `found` to `path` and return the factor of its spread."""
-    members, factor = weights(found, train, validation)
+def write(path: Path, base_model: Potential, train: list[Atoms], validation: list[Atoms]) -> float:
+    """Write the committee of `base_model` to `path` and return the factor of its spread."""
+    members, factor = weights(base_model, train, validation)
     with caching.whole_file(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, weights=members, factor=factor, model=found.checksum)
+        np.savez(file, weights=members, factor=factor, model=base_model.checksum)
     return factor
 
 
-def members(found: Potential, model: str) -> list[Potential]:
-    """Return the members of the committee that lies beside the file of `model`, which is loaded as `found`.
+def members(base_model: Potential, model: str) -> list[Potential]:
+    """Return the members of the committee that lies beside the file of `model`, which is loaded as `base_model`.
 
     Raises FileNotFoundError when there is none, and ValueError for one that is damaged or belongs to another model.
     """
@@ -91,44 +91,44 @@ def members(found: Potential, model: str) -> list[Potential]:
             several, owner = kept["weights"], str(kept["model"])
     except Exception as error:  # numpy raises whatever the damaged bytes happen to mean
         raise ValueError(f"{path.name} is no committee ({type(error).__name__}): {again}") from error
-    if owner != found.checksum:
+    if owner != base_model.checksum:
         raise ValueError(
-            f"{path.name} belongs to the model with sha256 {owner[:16]}…, not to {found.name} ({found.checksum[:16]}…): {again}"
+            f"{path.name} belongs to the model with sha256 {owner[:16]}…, not to {base_model.name} ({base_model.checksum[:16]}…): {again}"
         )
-    return [member(found, number, each) for number, each in enumerate(several, start=1)]
+    return [member(base_model, number, chosen) for number, chosen in enumerate(several, start=1)]
 
 
-def member(found: Potential, number: int, chosen: np.ndarray) -> Potential:
+def member(base_model: Potential, number: int, chosen: np.ndarray) -> Potential:
     """Return the model with other weights (n_weights,) of its last layers, in eV as `active.readout` gives them."""
     import torch
 
-    network, device = copy.deepcopy(found.calculator.models[0]), str(found.calculator.device)
-    changed = replace(found, calculator=type(found.calculator)(models=[network], device=device))
+    network, device = copy.deepcopy(base_model.calculator.models[0]), str(base_model.calculator.device)
+    changed = replace(base_model, calculator=type(base_model.calculator)(models=[network], device=device))
     layers = active.last_layers(changed)
     parts = np.split(chosen, np.cumsum([layer.weight.numel() for layer in layers])[:-1])
     with torch.no_grad():
         for layer, part in zip(layers, parts, strict=True):
             scale = float(network.scale_shift.scale) / np.sqrt(len(part))
             layer.weight.copy_(torch.as_tensor(part / scale).view_as(layer.weight))
-    name = f"{found.name}, member {number}"
-    checksum = hashlib.sha256(found.checksum.encode() + chosen.tobytes()).hexdigest()
+    name = f"{base_model.name}, member {number}"
+    checksum = hashlib.sha256(base_model.checksum.encode() + chosen.tobytes()).hexdigest()
     return replace(changed, name=name, checksum=checksum, origin="of a committee")
 
 
-def sides(found: Potential, frames: list[Atoms]) -> dict[str, list[Atoms]]:
+def sides(base_model: Potential, frames: list[Atoms]) -> dict[str, list[Atoms]]:
     """Return the frames that trained and validated a model of data/models by its record, else by the rule of 02.
 
     Raises ValueError for a model of data/models and other data, and for one without a record and frames of elements
     that it does not know.
     """
-    if parts := potential.recorded_sides(found, frames):
+    if parts := potential.recorded_sides(base_model, frames):
         if not all(parts.values()):
-            raise ValueError(f"{found.name} of data/models was trained on other data: give those")
+            raise ValueError(f"{base_model.name} of data/models was trained on other data: give those")
         return parts
-    unknown = {symbol for atoms in frames for symbol in atoms.symbols} - set(found.elements)
+    unknown = {symbol for atoms in frames for symbol in atoms.symbols} - set(base_model.elements)
     if unknown:
         raise ValueError(
-            f"the data have {', '.join(sorted(unknown))}, which model {found.name} ({', '.join(found.elements)}) does not "
+            f"the data have {', '.join(sorted(unknown))}, which model {base_model.name} ({', '.join(base_model.elements)}) does not "
             "know: give the data that it was trained on"
         )
     return splitting.split(frames)
@@ -136,7 +136,7 @@ def sides(found: Potential, frames: list[Atoms]) -> dict[str, list[Atoms]]:
 
 def make(model: str, data: str, trust_model: bool = False) -> tuple[Path, float]:
     """Write the committee of a model beside its file, from the `data` that it was trained on; the file and the factor."""
-    found = potential.load(model, trust_model=trust_model)
-    parts = sides(found, dataset.read(paths.data_file(data)))
+    base_model = potential.load(model, trust_model=trust_model)
+    parts = sides(base_model, dataset.read(paths.data_file(data)))
     path = paths.model_file(model).with_suffix(".committee.npz")
-    return path, write(path, found, parts["train"], parts["validation"])
+    return path, write(path, base_model, parts["train"], parts["validation"])

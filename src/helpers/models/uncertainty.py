@@ -23,14 +23,14 @@ from helpers.models import committee, evaluation
 
 
 def of_sheet(
-    run: Any, found: Potential, start: Atoms, elements: Groups, heavy: str
+    run: Any, potential: Potential, start: Atoms, elements: Groups, heavy: str
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Return the bands (m, n_q, n_modes) in THz of the sheet by each of m members, and standard deviations over them.
 
     `run` is one of 04, `start` the cell that each member relaxes, `heavy` the element whose share of the motion counts.
     """
     relaxed, phonons = [], []
-    for member in committee.members(found, run.model):
+    for member in committee.members(potential, run.model):
         free = relaxation.relax(start, member, hold_symmetry=True, relax_cell=True)
         cell = relaxation.relax(structures.strained(free, run.strain), member, hold_symmetry=True)
         how = {
@@ -46,26 +46,35 @@ def of_sheet(
         phonons.append(phonon)
     bands = np.array([spectra.bands(phonon, points=200).frequencies for phonon in phonons])
     sampled = [spectra.on_mesh(phonon, run.mesh // 3 or 1, elements) for phonon in phonons]
-    gaps = [spectra.gap(each, 3) for each in sampled]
-    shares = [spectra.dominance(each, heavy, sum(gap) / 2) for each, gap in zip(sampled, gaps, strict=True)]
+    gaps = [spectra.gap(spectrum, 3) for spectrum in sampled]
+    shares = [
+        spectra.dominance(spectrum, heavy, sum(gap) / 2) for spectrum, gap in zip(sampled, gaps, strict=True)
+    ]
     at_gamma = [evaluation.optical_by_irrep(phonon) for phonon in phonons]
     scatter = bands.std(axis=0, ddof=1) * PER_CM
     return bands, {
         "models": len(relaxed),
         "lattice_constant_A": deviation(cell.cell.lengths()[0] for cell in relaxed),
         "bands_per_cm": {"mean": float(scatter.mean()), "largest": float(scatter.max())},
-        "gamma_per_cm": {irrep: deviation(each[irrep] for each in at_gamma) for irrep in at_gamma[0]},
+        "gamma_per_cm": {
+            irrep: deviation(frequencies[irrep] for frequencies in at_gamma) for irrep in at_gamma[0]
+        },
         "gap_THz": np.std(gaps, axis=0, ddof=1).tolist(),
         "gap_width_THz": deviation(upper - lower for lower, upper in gaps),
         **{
-            name: {side: deviation(each[name][side] for each in shares) for side in ("below", "above")}
+            name: {side: deviation(share[name][side] for share in shares) for side in ("below", "above")}
             for name in shares[0]
         },
     }
 
 
 def of_defect(
-    run: Any, found: Potential, gamma: GammaModes, candidates: list[Mode], grid: np.ndarray, local: np.ndarray
+    run: Any,
+    potential: Potential,
+    gamma: GammaModes,
+    candidates: list[Mode],
+    grid: np.ndarray,
+    local: np.ndarray,
 ) -> tuple[np.ndarray, list[tuple[Mode, np.ndarray, np.ndarray]], dict[str, Any]]:
     """Return what each of m members has for a defect, and standard deviations over them.
 
@@ -75,7 +84,7 @@ def of_defect(
     """
     mesh = spectra.mesh_for(run.supercell, run.mesh)
     locals_of, shares, inward, partners = [], [], [], []
-    for member in committee.members(found, run.model):
+    for member in committee.members(potential, run.model):
         sheet = defects.defective_sheet(run, member)
         atoms = sheet.defect.local
         sampled = spectra.on_mesh(sheet.phonon, mesh, {"local": atoms})
@@ -85,12 +94,12 @@ def of_defect(
         shares.append(localisation.redistributed(densities.local, densities.local_pristine, grid))
         inward.append(structures.neighbour_displacements(sheet.defect, sheet.relaxed)["inward_A"])
         paired = spectra.pair_sets(gamma, spectra.gamma_modes(sheet.phonon))
-        partners.append({each.frequency_THz: each for each in paired})
+        partners.append({pair.frequency_THz: pair for pair in paired})
     followed, modes = [], []
     for mode in candidates:
         several = [by_frequency[mode.frequency_THz] for by_frequency in partners]
-        frequencies = np.array([each.partner_THz for each in several])
-        weights = np.array([each.partner_motion[atoms].sum() for each in several])
+        frequencies = np.array([pair.partner_THz for pair in several])
+        weights = np.array([pair.partner_motion[atoms].sum() for pair in several])
         followed.append((mode, frequencies, weights))
         modes.append(
             {
@@ -99,10 +108,10 @@ def of_defect(
                 "frequency_deviation_THz": deviation(frequencies),
                 "weight": mode.weight,
                 "weight_deviation": deviation(weights),
-                "least_overlap": min(each.overlap for each in several),
+                "least_overlap": min(pair.overlap for pair in several),
             }
         )
-    redistributed = [localisation.redistributed(each, local, grid) for each in locals_of]
+    redistributed = [localisation.redistributed(density, local, grid) for density in locals_of]
     return (
         np.array(locals_of),
         followed,
@@ -117,7 +126,7 @@ def of_defect(
 
 
 def of_shells(
-    run: Any, found: Potential, shells: Groups, grid: np.ndarray
+    run: Any, potential: Potential, shells: Groups, grid: np.ndarray
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return the density of states per atom (m, n_grid) of each shell by each of m members, and standard deviations.
 
@@ -126,7 +135,7 @@ def of_shells(
     mesh = spectra.mesh_for(run.supercell, run.mesh)
     densities: dict[str, list[np.ndarray]] = {name: [] for name in shells}
     shares: dict[str, list[float]] = {name: [] for name in shells}
-    for member in committee.members(found, run.model):
+    for member in committee.members(potential, run.model):
         sheet = defects.defective_sheet(run, member)
         sampled = spectra.on_mesh(sheet.phonon, mesh, shells)
         bare = spectra.by_atom(sheet.pristine, mesh * run.supercell)
@@ -137,9 +146,9 @@ def of_shells(
             shares[name].append(localisation.redistributed(*pair, grid))
     spread = {
         "models": len(next(iter(shares.values()))),
-        "share_elsewhere": {name: deviation(each) for name, each in shares.items()},
+        "share_elsewhere": {name: deviation(values) for name, values in shares.items()},
     }
-    return {name: np.array(each) for name, each in densities.items()}, spread
+    return {name: np.array(values) for name, values in densities.items()}, spread
 
 
 def deviation(values: Any) -> float:
