@@ -80,7 +80,7 @@ def test_words_change_nothing(before, sources):
         ("defectphonons/spectra", "def mesh_for(n: int, mesh: int) -> int:", "def mesh_for(n, mesh):"),  # annotations
         ("defectphonons/spectra", "    weights = phonon.mesh.weights / ", "    weights = (\n        phonon.mesh.weights\n    ) / "),
         ("defectphonons/localisation", 'f"no atom of the {len(defect.atoms)}-atom', 'f"Not one atom of the {len(defect.atoms)}-atom'),
-        ("defectphonons/structures", "    site: np.ndarray", "    site: Any"),
+        ("defectphonons/structures", "    lattice_sites: np.ndarray", "    lattice_sites: Any"),
         ("helpers/data/importing", "def to_file(", "def another() -> None:\n    pass\n\n\ndef to_file("),  # no notebook calls it
     ):  # fmt: skip
         edit(sources / f"{module}.py", old, new)
@@ -132,7 +132,7 @@ def test_of_a_notebook_the_words_do_not_count_and_what_it_shows_not_for_its_resu
             cell["source"] = "Other words."
     path.write_text(json.dumps(notebook))
     assert state() == before
-    edit_cell(sources, "06_radial_dos", "{share:.1%} of the states lie", "{share:.2%} of the states lie")
+    edit_cell(sources, "06_radial_dos", "{share:.1%} against the pristine sheet", "{share:.2%} against the pristine sheet")
     keys, shown, pictures = state()
     assert (keys, pictures) == (before[0], before[2])
     assert changed(before[1], shown) == {"06_radial_dos"}
