@@ -402,12 +402,27 @@ def test_what_cannot_be_trained_is_refused(place, few, monkeypatch):
         training.run(run, splitting.split(few))
 
 
-def test_the_shipped_model_is_what_its_record_says(frames):
-    model = paths.ROOT / "data" / "models" / "wse2-small.model"
+def test_the_model_of_all_defects_went_on_from_the_default_one(frames):
+    described, start = (
+        json.loads((paths.MODELS / f"{name}.json").read_text()) for name in ("wse2-defects", "wse2-small")
+    )
+    assert described["foundation_model"] == start["sha256"]
+    assert described["elements"] == ["O", "S", "Se", "W"]
+    assert described["split"] == {
+        side: sorted({dataset.group(atoms) for atoms in part})
+        for side, part in splitting.split(frames[:217]).items()
+    }
+    judges = {*described["split"]["test"], *described["split"]["validation"]}
+    assert judges.isdisjoint(start["split"]["train"])
+
+
+@pytest.mark.parametrize(("name", "count"), [("wse2-small", 180), ("wse2-defects", 217)])
+def test_the_shipped_model_is_what_its_record_says(frames, name, count):
+    model = paths.ROOT / "data" / "models" / f"{name}.model"
     described = json.loads(model.with_suffix(".json").read_text())
     assert described["sha256"] == records.sha256(model)
-    assert described["data"]["sha256"] == checksum_of(frames[:180])
-    recomputed = errors(model, splitting.split(frames[:180])["test"])
+    assert described["data"]["sha256"] == checksum_of(frames[:count])
+    recomputed = errors(model, splitting.split(frames[:count])["test"])
     assert recomputed.keys() == described["errors"]["test"].keys()
     for kind, row in recomputed.items():
         assert row == pytest.approx(described["errors"]["test"][kind], rel=1e-4)

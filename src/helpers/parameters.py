@@ -563,7 +563,8 @@ class Defects(Simulation):
     step: ClassVar[str] = "10_defects"
     shown: ClassVar[tuple[str, ...]] = ("defects", "supercell", "strain", "model")
     dtype: Literal["float64", "float32"] = "float64"
-    defects: Annotated[list[str], BeforeValidator(literal), Field(min_length=1)] = ["V_Se", "V_Se2", "V_W"]
+    defects: Annotated[list[str], BeforeValidator(literal), Field(min_length=1)] = ["V_Se2", "O_Se"]
+    model: str = "wse2-defects"
     supercell: Annotated[Size, Field(ge=7)] = 7
     radius: float = Field(default=11.0, ge=5.0, le=60.0)
     mesh: int = Field(default=96, ge=12, le=1000)

@@ -6,7 +6,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "data"
 MODELS = DATA / "models"
-SHIPPED = ("wse2-small", "wse2-thesis")  # the models of the compendium itself; others may lie beside them
+SHIPPED = (
+    "wse2-small",
+    "wse2-thesis",
+    "wse2-defects",
+)  # the models of the compendium itself; others may lie beside them
 REFERENCE = DATA / "reference"
 NOTEBOOKS = ROOT / "notebooks"
 FIGURES = ROOT / "figures"
