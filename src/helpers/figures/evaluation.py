@@ -48,9 +48,9 @@ def parity(frames: list[Atoms], predicted: list[Atoms]) -> Figure:
 def errors_by_distance(rows: dict[str, dict[float, float]], width: float) -> Figure:
     """Draw the RMSE of force components (meV/A) in shells of `width` A round the defect; shell's inner radius: RMSE."""
     figure, axes = new(4.6, 3.0)
-    for (name, row), colour, marker, line in zip(rows.items(), COLOURS, MARKERS, LINES, strict=False):
+    for number, (name, row) in enumerate(rows.items()):
         middle = [start + width / 2 for start in row]
-        axes.plot(middle, row.values(), line, marker=marker, color=colour, markerfacecolor="none", label=name)
+        axes.plot(middle, row.values(), LINES[number % len(LINES)], label=name, **look(number))
     axes.set(xlabel="distance from the empty site (Å)", ylabel="force RMSE (meV/Å)", ylim=(0, None))
     axes.legend()
     return figure

@@ -70,11 +70,13 @@ def force_rmse_by_distance(
 ) -> dict[str, dict[float, float]]:
     """Return the RMSE in meV/A of force components by kind, in shells of `width` A round the empty site.
 
-    By the inner radius of the shell; kinds without a vacancy are left out.
+    By the inner radius of the shell; kinds without a vacancy, or with an atom in its place, are left out.
     """
     _, primitive = dft_sheet()
     distances = [structures.distances_from_vacancy(atoms, primitive) for atoms in frames]
-    with_vacancy = [i for i, values in enumerate(distances) if np.isfinite(values).all()]
+    # A sheet may lie elsewhere than the ideal one, so that its sites seem empty: but no atom is missing.
+    missing = [np.sqrt(len(atoms) / len(primitive)) % 1 for atoms in frames]
+    with_vacancy = [i for i, each in enumerate(distances) if missing[i] and np.isfinite(each).all()]
     by_kind = {}
     for kind in sorted({dataset.kind(frames[i]) for i in with_vacancy}):
         chosen = [i for i, atoms in enumerate(frames) if dataset.kind(atoms) == kind]
