@@ -13,7 +13,7 @@ from defectphonons.chebyshev import Cell
 from defectphonons.embedding import Embedded, Perfect
 from defectphonons.structures import Defect
 from helpers import defects, parameters
-from helpers.models import potential
+from helpers.models import evaluation, potential
 
 N, RADIUS = 7, 11.5  # of the relaxed cell that is embedded; A
 
@@ -240,3 +240,18 @@ def test_what_a_model_has_seen_of_a_defect():
     new = [name for name, run in runs.items() if defects.is_extrapolation(run, ["Se"])]
     assert new == ["W_Se", "V_W", "O_Se+V_W(1)"]
     assert defects.elements(runs["O_Se"]) == ("W", "Se", "O") and defects.elements(runs["V_W"]) == ("W", "Se")
+
+
+def test_a_frequency_along_a_displacement_is_that_of_the_spring():
+    """Two masses on a spring k: w^2 = k / mu; both move against each other."""
+    atoms = Atoms("SeO", positions=[[0, 0, 0], [0, 0, 2.0]])
+    stiffness, (heavy, light) = 5.0, atoms.get_masses()
+    moved = np.array([[0, 0, -0.01 / heavy], [0, 0, 0.01 / light]])
+    frames, forces = [], []
+    for sign in (1, -1):
+        frames.append(atoms.copy())
+        frames[-1].positions += sign * moved
+        pull = stiffness * sign * (moved[1, 2] - moved[0, 2])
+        forces.append(np.array([[0, 0, pull], [0, 0, -pull]]))
+    expected = np.sqrt(stiffness * (1 / heavy + 1 / light) * embedding.TO_THZ2)
+    assert evaluation.along_displacement(frames, forces) == pytest.approx(expected)
