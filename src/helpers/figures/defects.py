@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from defectphonons.tmatrix import Bound, Resonance
 from helpers.figures.dilute_limit import irrep_label
-from helpers.figures.style import BLUE, COLOURS, MARKERS, new, per_cm_above
+from helpers.figures.style import BLUE, look, new, per_cm_above
 
 
 def local_dos(
@@ -26,19 +26,15 @@ def local_dos(
         top = 1.25 * max(density.max(), pristine[name].max())
         for number, irrep in enumerate(irreps):
             for mode in (mode for mode in modes[name] if mode.irrep == irrep):
-                colour = COLOURS[number % len(COLOURS)]
-                axes.plot(
-                    mode.frequency_THz, 0.9 * top, MARKERS[number % len(MARKERS)], color=colour, markersize=5,
-                    markerfacecolor=colour if isinstance(mode, Bound) else "none",
-                )  # fmt: skip
+                marker = look(number)
+                if isinstance(mode, Bound):
+                    marker["markerfacecolor"] = marker["color"]
+                axes.plot(mode.frequency_THz, 0.9 * top, **marker)
         axes.set(ylim=(0, top), xlim=(grid[0], grid[-1]))
         axes.set_ylabel(f"{name}\n(states / THz)")
     panels[-1, 0].set_xlabel("frequency (THz)")
     for number, irrep in enumerate(irreps):
-        panels[0, 0].plot(
-            [], [], MARKERS[number % len(MARKERS)], color=COLOURS[number % len(COLOURS)], label=irrep_label(irrep),
-            markerfacecolor="none",
-        )  # fmt: skip
+        panels[0, 0].plot([], [], linestyle="", label=irrep_label(irrep), **look(number))
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     per_cm_above(panels[0, 0])
     return figure
