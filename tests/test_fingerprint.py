@@ -132,7 +132,12 @@ def test_of_a_notebook_the_words_do_not_count_and_what_it_shows_not_for_its_resu
             cell["source"] = "Other words."
     path.write_text(json.dumps(notebook))
     assert state() == before
-    edit_cell(sources, "06_radial_dos", "{share:.1%} against the pristine sheet", "{share:.2%} against the pristine sheet")
+    edit_cell(
+        sources,
+        "06_radial_dos",
+        "{share:.1%} against the pristine sheet",
+        "{share:.2%} against the pristine sheet",
+    )
     keys, shown, pictures = state()
     assert (keys, pictures) == (before[0], before[2])
     assert changed(before[1], shown) == {"06_radial_dos"}

@@ -119,7 +119,9 @@ def test_a_comparison_asks_for_the_runs_of_its_own_parameters():
     defaults = parameters.default_runs()
     assert all(run.key == defaults[run.step].key for run in parameters.Comparison().needed)
     # There is no reference for other materials.
-    assert "03_evaluation" not in {run.step for run in parameters.Comparison(formula="MoS2", defect="V_S").needed}
+    assert "03_evaluation" not in {
+        run.step for run in parameters.Comparison(formula="MoS2", defect="V_S").needed
+    }
     assert parameters.Comparison().cell(6).shared_folder == parameters.Defect().folder
 
 
