@@ -26,6 +26,10 @@ MADE_UP = {
     "narrowest_optical/A2": {"frequency_THz": 6.9, "by_dft_THz": 6.9, "width_THz": 0.01},
     "narrowest_optical/E": {"frequency_THz": 6.9, "by_dft_THz": 6.9, "width_THz": 0.01},
     "bound_states/0": {"irrep": "E", "frequency_THz": 5.0, "from_band_THz": 0.0002},
+    "defects/V_Se2/bound_states/0": {"irrep": "A1'", "frequency_THz": 4.3, "weights": {"local": 0.7}},
+    "defects/O_Se/bound_states": [{"irrep": "E", "frequency_THz": 15.0}] * 3,
+    "breathing": {"model_THz": 4.0, "dft_THz": 4.1},
+    "modes/5": {"irrep": "A2", "per_cm_per_percent": -3.0, "error": 0.1},
     "targets_met": {"number": 1, "of": 2},
     "vacancy_modes": dict.fromkeys(
         ["model", "null model"],
@@ -44,7 +48,7 @@ CLAIM = {
 
 def made_up(step: str) -> dict[str, Any]:
     """The part of result.json that the report reads, for a step that is not run here."""
-    results: dict[str, Any] = {"ledger": [CLAIM], "modes": []}
+    results: dict[str, Any] = {"ledger": [CLAIM], "modes": [] if step == "08_dilute_limit" else {}}
     for _, _, place, _ in (row for row in publish.NUMBERS if row[1] == step):
         *parents, last = place.split("/")
         inner = results
@@ -137,9 +141,7 @@ def test_a_step_that_is_not_given_has_no_page(report, tmp_path):
     write(tmp_path / "report", run)
     assert "mine.xyz" in (tmp_path / "report" / "notebooks" / "01_data.html").read_text()
     warnings = [line for line in (tmp_path / "log").read_text().splitlines() if "WARNING" in line]
-    assert all("notebooks/0" in line for line in warnings), (
-        "only links from README to the others lead nowhere"
-    )
+    assert all("notebooks/" in line for line in warnings), "only links from README to the others lead nowhere"
     assert {path.name for path in (tmp_path / "report" / "notebooks").iterdir()} == {"01_data.html"}
     assert not any(
         (tmp_path / "report" / f"{name}.html").exists() for name in ("vacancy", "numbers", "ledger")
