@@ -232,7 +232,8 @@ def test_degenerate_modes_share_their_weight():
     vectors = np.zeros((4, 3, 2))
     vectors[0, 0, 0] = vectors[3, 0, 1] = 1.0
     gamma = spectra.GammaModes(np.array([5.0, 5.0]), vectors, [[0, 1]], ["E"])
-    defect = SimpleNamespace(local=np.array([0]), neighbours=np.array([0]), across=np.array([], dtype=int))
+    none = np.array([], dtype=int)
+    defect = SimpleNamespace(local=np.array([0]), own=none, neighbours=np.array([0]), across=none)
     (mode,) = localisation.defect_modes(gamma, defect)
     assert (mode.weight, mode.participation, mode.enhancement) == pytest.approx((0.5, 0.5, 2.0))
 
@@ -266,7 +267,7 @@ def test_vacancy_relaxes_inwards_and_comes_back_to_its_symmetry(mace, primitive)
 def test_atoms_that_are_put_where_they_are_do_not_move():
     """By not even rounding: else energy and forces of one geometry would be computed separately."""
     cell = structures.supercell(structures.monolayer("WSe2", 3.32, 3.36), 12)
-    atoms = structures.vacancy(cell, "V_Se").atoms
+    atoms = structures.Defect.of(cell, "V_Se").atoms
     atoms.set_constraint(relaxation.HeldSymmetry(atoms, symprec=1e-4))
     ideal = atoms.positions.copy()
     there = ideal + np.random.default_rng(0).normal(0, 0.01, ideal.shape)

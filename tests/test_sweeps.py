@@ -70,7 +70,7 @@ def test_every_kind_of_line_of_the_file_counts(tmp_path):
         ("supercell: [6]", "unknown name 'supercell'; did you mean 'supercells'?"),
         ("{supercells: [6], defects: [V_Te]}", r"defects\[0\] = 'V_Te': 'V_Te' is no defect of WSe2; known: .*did you mean 'V_Se'"),
         ("{supercells: [6], strains: [2]}", r"strains\[0\] = 2: must be from -0.05 to 0.05"),
-        ("{supercells: [6], models: [wse2-smal]}", "model = 'wse2-smal': no file .* shipped model .wse2-small"),
+        ("{supercells: [6], models: [wse2-smal]}", "model = 'wse2-smal': no file .* shipped model .*wse2-small"),
         ("{supercells: [6], models: [README.md.model]}", "model = 'README.md.model': no file"),
         ("{supercells: [6], models: [wse2-thesis]}", "no wse2-thesis.committee.npz beside it. Set 'committee: false'"),
         ("{supercells: [6], device: gpu}", "device = 'gpu': must be 'cpu' or 'cuda'"),

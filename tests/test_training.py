@@ -404,7 +404,8 @@ def test_what_cannot_be_trained_is_refused(place, few, monkeypatch):
 
 def test_the_model_of_all_defects_went_on_from_the_default_one(frames):
     described, start = (
-        json.loads((paths.MODELS / f"{name}.json").read_text()) for name in ("wse2-defects", "wse2-small")
+        json.loads((paths.ROOT / "data" / "models" / f"{name}.json").read_text())
+        for name in ("wse2-defects", "wse2-small")
     )
     assert described["foundation_model"] == start["sha256"]
     assert described["elements"] == ["O", "S", "Se", "W"]
