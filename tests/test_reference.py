@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from ase.calculators.lj import LennardJones
 
-from defectphonons import structures
+from defectphonons import force_constants, relaxation, structures
 from helpers import paths
 from helpers.data import dataset, dft
+from helpers.models import potential
 
 SHIPPED = paths.DATA / "wse2.xyz"
 
@@ -156,3 +157,66 @@ def test_a_shipped_frame_comes_out_the_same(tmp_path):
     (again,) = dataset.read(tmp_path / "out.xyz")
     assert dataset.energy(again) == pytest.approx(dataset.energy(shipped), abs=0.001 * len(shipped))
     assert again.get_forces() == pytest.approx(shipped.get_forces(), abs=0.002)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"occupations": "1.5 1.5 | 0.5 0.5"}, [1, 1, 0.75, 0.75, 0.25, 0.25]),
+        ({"occupations": "| .5 .5", "charge": -1}, [1, 1, 1, 1, 0.25, 0.25]),
+        ({"occupations": "1 |", "charge": 1}, [1, 1, 1, 0.5, 0, 0]),
+    ],
+)
+def test_fixed_occupations_hold_the_electrons_of_the_cell(settings, expected):
+    numbers = dft.fixed_occupations(dft.Settings(**settings), electrons=8)
+    assert numbers == expected + [0] * (len(numbers) - len(expected)) and len(numbers) > 8
+    assert 2 * sum(numbers) == 8 - settings.get("charge", 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "electrons", "line"),
+    [
+        ({"occupations": "1 1 | 0.5 0.5"}, 8, "with charge 0: must be two lists of electrons, 0 to 2"),
+        ({"occupations": "1 | 3 -2"}, 8, "must be two lists"),
+        ({"occupations": "1 1 0 0"}, 8, "must be two lists"),
+        ({"occupations": "one | one"}, 8, "must be two lists"),
+        ({"occupations": "1 | 1"}, 9, "of 9 electrons when neutral, is not"),
+        ({"occupations": "1 | 1", "spin": True}, 8, "when neutral and with spin, is not"),
+    ],
+)
+def test_occupations_that_cannot_be_are_refused(settings, electrons, line):
+    with pytest.raises(ValueError, match="occupations = ") as refused:
+        dft.fixed_occupations(dft.Settings(**settings), electrons)
+    assert line in str(refused.value)
+
+
+def test_what_is_computed_is_named_by_charge_spin_and_occupations_too():
+    (atoms, *_) = dataset.read(SHIPPED)
+    others = [{}, {"charge": -1}, {"charge": 1}, {"spin": True}, {"occupations": "1 | 1"}]
+    assert len({dft.name(atoms, dft.Settings(**changed)) for changed in others}) == len(others)
+    carried = [one.info["dft"] for one in dataset.read(SHIPPED) if one.info["dft"].startswith("{")]
+    assert set(carried) == {dft.Settings().recorded()}  # frames of before stay valid
+    assert json.loads(dft.Settings(charge=-1).recorded())["charge"] == -1
+
+
+def test_dft_relaxes_in_few_steps_from_force_constants_and_goes_on(tmp_path, monkeypatch):
+    model = potential.load("wse2-small")
+    atoms = structures.monolayer("WSe2", 3.32, 3.45)
+    hessian = force_constants.analytic(atoms, 1, model, folder=tmp_path).force_constants
+    monkeypatch.setattr(dft, "calculator", lambda *given: model.calculator)
+    labeller = dft.Labeller(dft.Settings(charge=-1), tmp_path)
+    with pytest.raises(
+        RuntimeError, match="forces above 0.004 eV/A after 1 steps of DFT; call again to go on"
+    ):
+        dft.relax(atoms, labeller, hessian, steps=1)
+    relaxed = dft.relax(atoms, labeller, hessian)
+    assert abs(relaxed.get_forces()).max() < 0.004 and relaxed.info["steps"] <= 4
+    exact = relaxation.relax(atoms, model, hold_symmetry=True)
+    assert np.ptp(relaxed.positions[:, 2]) == pytest.approx(np.ptp(exact.positions[:, 2]), abs=5e-4)
+
+    def refuse(*given):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(dft, "calculator", refuse)
+    again = dft.relax(atoms, dft.Labeller(dft.Settings(charge=-1), tmp_path), hessian)
+    assert again.positions == pytest.approx(relaxed.positions)

@@ -104,6 +104,18 @@ def label(
     target: Annotated[Path, typer.Argument(metavar="OUT.xyz")],
     processes: Annotated[int, typer.Option(help="one a core")] = 1,
     density: Annotated[float, typer.Option(help="convergence; 1e-6 for phonons")] = 1e-4,
+    charge: Annotated[int, typer.Option(help="of the cell in e, on a uniform background")] = 0,
+    spin: Annotated[
+        bool, typer.Option("--spin", help="spin-polarised, from 1 Bohr magneton an atom")
+    ] = False,
+    occupations: Annotated[
+        str, typer.Option(help="electrons in the states below | above the gap, like '1.5 1.5 | 0.5 0.5'")
+    ] = "",
+    relax: Annotated[
+        str,
+        typer.Option(metavar="MODEL", help="relax each frame, by steps from this model's force constants"),
+    ] = "",
+    trust_model: Trust = False,
 ) -> None:
     """Label frames with energies, forces and stresses by DFT.
 
@@ -111,13 +123,40 @@ def label(
     """
     from helpers.data import dft
 
+    settings = dft.Settings(density=density, charge=charge, spin=spin, occupations=occupations)
+    if occupations:
+        dft.fixed_occupations(settings, 2)
     if importlib.util.find_spec("gpaw") is None:
         raise ValueError(dft.INSTALL)
-    failures = dft.label(source, target, dft.Settings(density=density), processes)
+    if relax:
+        relax_by_dft(source, target, settings, relax, trust_model)
+        return
+    failures = dft.label(source, target, settings, processes)
     for failure in failures:
         print(failure, file=sys.stderr)
     if failures:
         raise typer.Exit(3)
+
+
+def relax_by_dft(source: Path, target: Path, settings: Any, name: str, trust_model: bool) -> None:
+    """Relax the frames of `source` by DFT into `target`; a model's force constants tell the first step."""
+    import ase.io
+    from tqdm import tqdm
+
+    from defectphonons import force_constants
+    from helpers.data import dataset, dft
+    from helpers.models import potential
+
+    frames = ase.io.read(source, ":", format="extxyz")
+    elements = {symbol for atoms in frames for symbol in atoms.symbols}
+    model = potential.load(name, trust_model=trust_model, elements=tuple(sorted(elements)))
+    parts = target.with_suffix(".parts")
+    parts.mkdir(parents=True, exist_ok=True)
+    relaxed = []
+    for atoms in tqdm(frames, unit="frame"):
+        hessian = force_constants.analytic(atoms, 1, model, folder=parts / "model").force_constants
+        relaxed.append(dft.relax(atoms, dft.Labeller(settings, parts), hessian))
+    dataset.write(target, relaxed)
 
 
 @app.command()

@@ -21,16 +21,22 @@ from typing import Any
 import ase.io
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.optimize import BFGS
 from tqdm import tqdm
 
 from defectphonons import caching
+from defectphonons.relaxation import HeldSymmetry
 from helpers.data import dataset
 
 INSTALL = (
     "GPAW is not installed. It needs the Debian packages libxc-dev, libopenblas-dev, libfftw3-dev and "
     "libopenmpi-dev, then: .venv/bin/python -m pip install -e '.[dft]'"
 )
+
+
+SOFTEST = 1.0  # eV/A^2, curvature below which a quasi-Newton step would be too long
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +50,15 @@ class Settings:
     energy_eV_per_electron: float = 1e-5  # this and the next two: convergence
     density: float = 1e-4
     eigenstates: float = 1e-7
+    charge: int = 0  # of the cell, in units of e; a uniform background of charge makes it neutral
+    spin: bool = False  # spin-polarised, from a moment of 1 Bohr magneton on each atom
+    occupations: str = ""  # "BELOW | ABOVE", see `fixed_occupations`; in place of the smearing
+
+    def recorded(self) -> str:
+        """Return what a frame carries, as JSON: all but what is as in the frames that were labelled before it existed."""
+        later = ("charge", "spin", "occupations")
+        plain = {field.name: field.default for field in dataclasses.fields(self) if field.name in later}
+        return json.dumps({key: value for key, value in vars(self).items() if plain.get(key, ...) != value})
 
     def k_points(self, atoms: Atoms) -> tuple[int, int, int]:
         """At one density for all cells: 6x6 for the primitive cell, 3x3 for 2x2, 2x2 for 3x3, 1 for 6x6."""
@@ -51,12 +66,39 @@ class Settings:
         return first, second, 1
 
 
+def fixed_occupations(settings: Settings, electrons: int) -> list[float]:
+    """Return the occupations (n_bands,), 1 for a full state, that `settings.occupations` fixes at each k point.
+
+    Its two lists are the electrons, 0 to 2, in the states next to the gap of the neutral cell, which has so many `electrons`,
+    by energy: "1.5 1.5 | 0.5 0.5" takes one electron from the two highest occupied states and shares it among the two lowest
+    empty ones; a side may be empty.
+    """
+    try:
+        below, above = ([float(part) for part in side.split()] for side in settings.occupations.split("|"))
+    except ValueError:
+        below, above = [], [np.nan]
+    wanted = 2 * len(below) - settings.charge
+    if not all(0 <= number <= 2 for number in below + above) or not np.isclose(sum(below + above), wanted):
+        raise ValueError(
+            f"occupations = {settings.occupations!r} with charge {settings.charge}: must be two lists of electrons, 0 to 2, of the "
+            'states below | above the gap, like "1.5 1.5 | 0.5 0.5", that hold 2 for each state below, less the charge'
+        )
+    if electrons % 2 or settings.spin:
+        raise ValueError(
+            f"occupations = {settings.occupations!r}: fixed for spin-paired cells only, which this one, of {electrons} electrons "
+            f"when neutral{' and with spin' if settings.spin else ''}, is not"
+        )
+    full = electrons // 2 - len(below)
+    return [1.0] * full + [number / 2 for number in below + above] + [0.0] * max(8, electrons // 20)
+
+
 def calculator(atoms: Atoms, settings: Settings, log: Path, **changed: Any) -> Any:
-    """A GPAW calculator for the cell of `atoms`: plane waves, spin-paired, no symmetry but time reversal.
+    """Return a GPAW calculator for the cell of `atoms`: plane waves, no symmetry but time reversal.
 
     `changed` are keywords of GPAW that replace those that follow from `settings`.
     """
     from gpaw import GPAW
+    from gpaw.setup_data import SetupData
 
     keywords = {
         "mode": {"name": "pw", "ecut": settings.cutoff_eV},
@@ -68,17 +110,26 @@ def calculator(atoms: Atoms, settings: Settings, log: Path, **changed: Any) -> A
             "density": settings.density,
             "eigenstates": settings.eigenstates,
         },
-        "spinpol": False,
+        "spinpol": settings.spin,
         "symmetry": {"point_group": False},
         "txt": str(log),
     }
+    if settings.charge:
+        keywords["charge"] = settings.charge
+    if settings.spin:
+        keywords["magmoms"] = [1.0] * len(atoms)
+    if settings.occupations:
+        valence = {symbol: SetupData(symbol, settings.xc).Nv for symbol in set(atoms.symbols)}
+        electrons = sum(valence[symbol] for symbol in atoms.symbols)
+        numbers = fixed_occupations(settings, electrons)
+        keywords |= {"occupations": {"name": "fixed", "numbers": [numbers]}, "nbands": len(numbers)}
     return GPAW(**keywords | changed)
 
 
 def name(atoms: Atoms, settings: Settings) -> str:
     """Short hash of what is computed: atoms, places, cell and settings."""
     geometry = [atoms.numbers.tolist(), atoms.positions.round(8).tolist(), atoms.cell.array.round(8).tolist()]
-    text = json.dumps([geometry, dataclasses.asdict(settings)])
+    text = json.dumps([geometry, json.loads(settings.recorded())])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -113,40 +164,95 @@ def read_part(part: Path) -> Atoms | None:
     return None
 
 
-def label_cell(task: tuple[list[tuple[int, Atoms]], Settings, Path]) -> list[str]:
-    """Label frames (number, atoms) of one cell one after the other, each starting from the last density.
+class Labeller(Calculator):
+    """DFT that keeps each geometry it has computed in a part, and finds it there the next time."""
 
-    Each is written to its part as it is done. Returns a line for each that failed.
-    """
-    frames, settings, parts = task
-    calculation, failures = None, []
-    for number, atoms in frames:
-        part = parts / f"{name(atoms, settings)}.xyz"
+    implemented_properties = ("energy", "free_energy", "forces", "stress")
+
+    def __init__(self, settings: Settings, parts: Path):
+        """Keep the parts, and GPAW's log beside them, in the folder `parts`."""
+        super().__init__()
+        self.settings, self.parts, self.engine = settings, parts, None
+
+    def part(self, atoms: Atoms) -> Path:
+        """Return where the labelled frame lies, or will lie."""
+        return self.parts / f"{name(atoms, self.settings)}.xyz"
+
+    def frame(self, atoms: Atoms) -> Atoms:
+        """Return the labelled frame; it starts from the density of the one before, which must have the same atoms."""
+        part = self.part(atoms)
         if part.exists():
-            continue
+            return read_part(part)
         started = time.perf_counter()
+        if self.engine is None:
+            self.engine = calculator(atoms, self.settings, part.with_suffix(".txt"))
+        labelled = atoms.copy()
+        labelled.set_constraint()
+        labelled.calc = self.engine
         try:
-            if calculation is None:
-                calculation = calculator(atoms, settings, parts / f"{name(atoms, settings)}.txt")
-            labelled = atoms.copy()
-            labelled.calc = calculation
             results = {
                 "forces": labelled.get_forces(),
                 "energy": labelled.get_potential_energy(),
                 "stress": labelled.get_stress(),
                 "free_energy": labelled.get_potential_energy(force_consistent=True),
             }
-        except Exception as error:  # not converged, or whatever else the code meets: the others go on
-            failures.append(f"frame {number}: {type(error).__name__}: {str(error).splitlines()[0]}")
-            calculation = None
-            continue
+            if self.settings.spin:
+                labelled.info["magnetic_moment"] = float(labelled.get_magnetic_moment())
+        except Exception:
+            self.engine = None
+            raise
         labelled.calc = SinglePointCalculator(labelled, **results)
         labelled.info |= {
-            "dft": json.dumps(dataclasses.asdict(settings)),
-            "k_points": list(settings.k_points(atoms)),
+            "dft": self.settings.recorded(),
+            "k_points": list(self.settings.k_points(atoms)),
             "seconds": round(time.perf_counter() - started, 1),
         }
         write_part(part, labelled)
+        return labelled
+
+    def calculate(self, atoms: Atoms, properties: Any = (), system_changes: Any = all_changes) -> None:
+        """Fill `results`, as ASE asks."""
+        super().calculate(atoms, properties, system_changes)
+        bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+        self.results = dict(self.frame(bare).calc.results)
+
+
+def relax(
+    atoms: Atoms, labeller: Labeller, hessian: np.ndarray, most: float = 0.004, steps: int = 12
+) -> Atoms:
+    """Relax a cell by DFT, its symmetry held, and return the labelled frame of the last geometry.
+
+    Quasi-Newton steps (BFGS) that begin with `hessian` (N, N, 3, 3) in eV/A^2, a model's force constants: three to five steps until
+    no force component exceeds `most` (eV/A), where steps without it take twenty. RuntimeError if so many `steps` are not enough.
+    """
+    relaxed = atoms.copy()
+    relaxed.calc = labeller
+    relaxed.set_constraint(HeldSymmetry(relaxed, symprec=1e-3))
+    optimizer = BFGS(relaxed, logfile=None, maxstep=0.1)
+    matrix = hessian.swapaxes(1, 2).reshape(3 * len(atoms), -1)
+    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+    optimizer.H0 = (vectors * np.maximum(abs(values), SOFTEST)) @ vectors.T
+    if not optimizer.run(fmax=most, steps=steps):
+        raise RuntimeError(
+            f"forces above {most} eV/A after {steps} steps of DFT; call again to go on from their results"
+        )
+    last = labeller.frame(Atoms(relaxed.numbers, relaxed.positions, cell=relaxed.cell, pbc=relaxed.pbc))
+    last.info |= atoms.info | {"steps": optimizer.nsteps}
+    return last
+
+
+def label_cell(task: tuple[list[tuple[int, Atoms]], Settings, Path]) -> list[str]:
+    """Label frames (number, atoms) of one cell one after the other, each starting from the last density.
+
+    Each is written to its part as it is done. Returns a line for each that failed.
+    """
+    frames, settings, parts = task
+    labeller, failures = Labeller(settings, parts), []
+    for number, atoms in frames:
+        try:
+            labeller.frame(atoms)
+        except Exception as error:  # not converged, or whatever else the code meets: the others go on
+            failures.append(f"frame {number}: {type(error).__name__}: {str(error).splitlines()[0]}")
     return failures
 
 
@@ -168,7 +274,7 @@ def label(
     if target.exists():
         for atoms in dataset.read(target):
             part = parts / f"{name(atoms, settings)}.xyz"
-            if atoms.info.get("dft") == json.dumps(dataclasses.asdict(settings)) and not part.exists():
+            if atoms.info.get("dft") == settings.recorded() and not part.exists():
                 write_part(part, atoms)
     cells: dict[str, list[tuple[int, Atoms]]] = defaultdict(list)
     for number, atoms in enumerate(frames, start=1):
