@@ -557,17 +557,14 @@ class Dilute(WithStrainedDefect):
         return super().files | {"claims": paths.DATA / "claims.json"}
 
 
-class Defects(Simulation):
-    """10_defects."""
+class SeveralDefects(Simulation):
+    """What the notebooks that compare isolated defects have in common."""
 
-    step: ClassVar[str] = "10_defects"
-    shown: ClassVar[tuple[str, ...]] = ("defects", "supercell", "strain", "model")
     dtype: Literal["float64", "float32"] = "float64"
-    defects: Annotated[list[str], BeforeValidator(literal), Field(min_length=1)] = ["V_Se2", "O_Se"]
+    defects: Annotated[list[str], BeforeValidator(literal), Field(min_length=1)]
     model: str = "wse2-defects"
     supercell: Annotated[Size, Field(ge=7)] = 7
     radius: float = Field(default=11.0, ge=5.0, le=60.0)
-    mesh: int = Field(default=96, ge=12, le=1000)
     broadening: Width = 0.05
 
     @field_validator("defects")
@@ -575,13 +572,22 @@ class Defects(Simulation):
     def known_defects(cls, defects: list[str], known: ValidationInfo) -> list[str]:
         return [known_defect(defect, known) for defect in defects]
 
-    @property
-    def beginning(self) -> str:
-        return self.named([self.supercell], "-".join(self.defects))
-
     def cell(self, defect: str) -> DefectiveCell:
         """Return the cell with that defect, with its relaxation and forces where 05 keeps them."""
         return DefectiveCell(**self.shared(DefectiveCell) | {"defect": defect})
+
+
+class Defects(SeveralDefects):
+    """10_defects."""
+
+    step: ClassVar[str] = "10_defects"
+    shown: ClassVar[tuple[str, ...]] = ("defects", "supercell", "strain", "model")
+    defects: Annotated[list[str], BeforeValidator(literal), Field(min_length=1)] = ["V_Se2", "O_Se"]
+    mesh: int = Field(default=96, ge=12, le=1000)
+
+    @property
+    def beginning(self) -> str:
+        return self.named([self.supercell], "-".join(self.defects))
 
 
 class ActiveLearning(ModelOnData):
@@ -669,6 +675,33 @@ class UnderStrain(Sampled, WithDefect):
     def cell(self, strain: float | list[float]) -> DefectiveCell:
         """The cell under one strain, with its relaxation and forces where 05 keeps them."""
         return DefectiveCell(**self.shared(DefectiveCell) | {"strain": strain})
+
+
+class Emission(WithCommittee, SeveralDefects):
+    """12_emission."""
+
+    step: ClassVar[str] = "12_emission"
+    shown: ClassVar[tuple[str, ...]] = ("defects", "transition", "supercell", "strain", "model")
+    defects: Annotated[list[str], BeforeValidator(literal), Field(min_length=1)] = ["V_Se2", "V_Se"]
+    transition: str = "electron_attachment"
+    transitions: str = "reference/transitions.xyz"
+    sizes: Annotated[Increasing[Annotated[int, Field(ge=6, le=400)]], Field(min_length=2)] = [6, 12, 24, 48, 96]
+    za_gaps: Annotated[list[Annotated[float, Field(ge=0.0, le=3.0)]], BeforeValidator(literal), Field(min_length=1)] = [
+        0.0, 0.5, 1.0,
+    ]  # fmt: skip
+    steps: int = Field(default=1000, ge=50, le=10**5)
+    temperatures: Annotated[
+        list[Annotated[float, Field(ge=0.0, le=1000.0)]], BeforeValidator(literal), Field(min_length=1)
+    ] = [4.0, 77.0, 300.0]
+    zpl_width: float = Field(default=0.5, gt=0.0, le=100.0)
+
+    @property
+    def beginning(self) -> str:
+        return self.named([self.supercell], f"{'-'.join(self.defects)}_{self.transition}")
+
+    @property
+    def files(self) -> dict[str, Path]:
+        return super().files | {"transitions": paths.data_file(self.transitions, "transitions")}
 
 
 def default_runs() -> dict[str, Run]:

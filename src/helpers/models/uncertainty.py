@@ -17,9 +17,10 @@ from defectphonons import (
 from defectphonons.localisation import Mode
 from defectphonons.potentials import Potential
 from defectphonons.spectra import PER_CM, GammaModes, Groups
-from helpers import defects
+from helpers import defects, transitions
 from helpers.cells import Densities
 from helpers.models import committee, evaluation
+from helpers.transitions import Transition
 
 
 def of_sheet(
@@ -149,6 +150,20 @@ def of_shells(
         "share_elsewhere": {name: deviation(values) for name, values in shares.items()},
     }
     return {name: np.array(values) for name, values in densities.items()}, spread
+
+
+def of_transition(run: Any, potential: Potential, transition: Transition) -> dict[str, float]:
+    """Return the standard deviation of the total Huang-Rhys factor over a committee, by what it is computed from.
+
+    Each member relaxes the cell of the transition and has force constants of its own; the forces are DFT's.
+    """
+    totals: dict[str, list[float]] = {}
+    for member in committee.members(potential, run.model):
+        relaxed = relaxation.relax(transition.ground, member, hold_symmetry=True)
+        phonon = force_constants.analytic(relaxed, 1, member, dtype=run.dtype, folder=run.folder)
+        for measure, found in transitions.factors(transition, phonon.force_constants).items():
+            totals.setdefault(measure, []).append(found.total)
+    return {measure: deviation(values) for measure, values in totals.items()}
 
 
 def deviation(values: Any) -> float:

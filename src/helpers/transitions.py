@@ -1,0 +1,173 @@
+"""Electronic transitions of a defect as DFT has them: the forces that push its atoms, and where the push leads."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.geometry import find_mic, get_distances
+from scipy.signal import find_peaks, peak_widths
+
+from defectphonons import emission, structures
+from defectphonons.embedding import Embedded
+from defectphonons.relaxation import HeldSymmetry
+
+STATES = ("ground", "final")
+
+
+@dataclass(frozen=True)
+class Transition:
+    """A transition from the ground state of a defect, whose phonons a model has, to another electronic state.
+
+    Four calculations: both states (`state`) at the minima of both (`geometry`), in one cell. Those at the final state's may miss.
+    """
+
+    defect: str
+    frames: dict[tuple[str, str], Atoms]  # (state, geometry), labelled
+
+    @property
+    def ground(self) -> Atoms:
+        """Return the cell at the minimum of the ground state."""
+        return self.frames["ground", "ground"]
+
+    @property
+    def n(self) -> int:
+        """Return how many primitive cells lie along each side of the cell."""
+        return round(np.sqrt(sum(self.ground.symbols == self.metal)))
+
+    @property
+    def metal(self) -> str:
+        """Return the element in the plane, which is the heaviest here."""
+        return self.ground.symbols[self.ground.numbers.argmax()]
+
+    @cached_property
+    def pushes(self) -> dict[str, np.ndarray]:
+        """Return the forces (N, 3) in eV/A of the final state less those of the ground state, at the minimum of "ground" and of "final".
+
+        Only their part with the full symmetry of the cell, to which modes of the first irrep couple. The second is there if DFT is.
+        """
+        return {
+            geometry: symmetric_part(self.ground, self.difference(geometry))
+            for geometry in STATES
+            if all((state, geometry) in self.frames for state in STATES)
+        }
+
+    def difference(self, geometry: str) -> np.ndarray:
+        """Return the forces (N, 3) in eV/A of the final state less those of the ground state at a geometry."""
+        return self.frames["final", geometry].get_forces() - self.frames["ground", geometry].get_forces()
+
+    @cached_property
+    def displacements(self) -> np.ndarray | None:
+        """Return by how much (N, 3) in A the atoms move from the ground state's minimum to the final state's."""
+        if ("final", "final") not in self.frames:
+            return None
+        moved = self.frames["final", "final"].positions - self.ground.positions
+        vectors, _ = find_mic(moved, self.ground.cell, self.ground.pbc)
+        masses = self.ground.get_masses()
+        return vectors - masses @ vectors / masses.sum()
+
+
+def read(path: Path, defect: str, transition: str) -> dict[int, Transition]:
+    """Read a transition of a defect in the cells that a file has it in, by their size n; smaller ones first.
+
+    Frames of extended XYZ with forces and the keys `defect`, `transition`, `state` and `geometry` ("ground" or "final"). ValueError
+    if there is none, and if one that is needed is missing.
+    """
+    cells: dict[int, dict[tuple[str, str], Atoms]] = {}
+    known = set()
+    for atoms in ase.io.read(path, ":", format="extxyz"):
+        name = str(atoms.info.get("defect")), str(atoms.info.get("transition"))
+        known.add(" ".join(name))
+        if name == (defect, transition):
+            frames = cells.setdefault(len(atoms), {})
+            frames[str(atoms.info.get("state")), str(atoms.info.get("geometry"))] = atoms
+    if not cells:
+        raise ValueError(
+            f"{path.name} has no {transition} of {defect}, but {', '.join(sorted(known))}: label the defect in both states "
+            "(docs/emission.md says how) or choose one of these"
+        )
+    for size, frames in cells.items():
+        for state in STATES:
+            if (state, "ground") not in frames:
+                raise ValueError(
+                    f"{path.name} lacks the {state} state at the ground state's minimum for {transition} of {defect} in a cell of "
+                    f"{size} atoms: forces of both states there say what pushes the atoms; label it"
+                )
+    found = [Transition(defect, frames) for _, frames in sorted(cells.items())]
+    return {one.n: one for one in found}
+
+
+def symmetric_part(atoms: Atoms, vectors: np.ndarray) -> np.ndarray:
+    """Return the part of `vectors` (N, 3) that has the full symmetry of the cell."""
+    cell, kept = atoms.copy(), vectors.copy()
+    HeldSymmetry(cell, symprec=1e-3).adjust_forces(cell, kept)
+    return kept
+
+
+def on_sites(transition: Transition, vectors: np.ndarray, embedded: Embedded) -> np.ndarray:
+    """Return `vectors` (N, 3) of the atoms of the cell on the sites of an embedded defect: (n_sites, 3).
+
+    An atom that has several images equally near to the defect gives each an equal part. What lies beyond the embedding is left
+    out. ValueError if the cell does not hold this defect.
+    """
+    primitive = embedded.perfect.primitive
+    defect = structures.Defect.of(structures.supercell(primitive, transition.n), transition.defect)
+    stretched = transition.ground.copy()
+    stretched.set_cell(defect.pristine.cell, scale_atoms=True)
+    same = len(stretched) == len(defect.atoms) and (stretched.numbers == defect.atoms.numbers).all()
+    if same:
+        shifts, _ = find_mic(stretched.positions - defect.atoms.positions, defect.pristine.cell)
+        same = np.linalg.norm(shifts - np.median(shifts, axis=0), axis=1).max() < 1.0
+    if not same:
+        raise ValueError(
+            f"the cell of {transition.ground.symbols.formula} is no {transition.n} x {transition.n} cell with {transition.defect} as "
+            f"structures.Defect.of(sheet, {transition.defect!r}) lists it: sort its atoms in that order and shift it onto that lattice"
+        )
+    first, second = defect.pristine.cell.array[:2]
+    images = np.array([a * first + b * second for a in (-1, 0, 1) for b in (-1, 0, 1)])
+    places = defect.from_site[:, None] + images
+    lengths = np.linalg.norm(places, axis=2)
+    nearest = lengths < lengths.min(axis=1, keepdims=True) + 0.01
+    on_site = np.zeros((len(embedded.sites), 3))
+    _, apart = get_distances(places.reshape(-1, 3), embedded.places)
+    for atom, image in zip(*np.nonzero(nearest), strict=True):
+        distances = apart[9 * atom + image]
+        if distances.min() < 0.01:
+            on_site[distances.argmin()] += vectors[atom] / nearest[atom].sum()
+    return on_site
+
+
+def factors(transition: Transition, force_constants: np.ndarray) -> dict[str, emission.HuangRhys]:
+    """Compute the partial factors of the modes of the cell itself, from each measure of how far the minima lie apart that is there.
+
+    `force_constants` (N, N, 3, 3) in eV/A^2 of the ground state.
+    """
+    masses = transition.ground.get_masses()
+    measures = {
+        f"forces at the {state} state's minimum": emission.huang_rhys(masses, force_constants, forces=push)
+        for state, push in transition.pushes.items()
+    }
+    if transition.displacements is None:
+        return measures
+    moved = symmetric_part(transition.ground, transition.displacements)
+    return {"displacements": emission.huang_rhys(masses, force_constants, displacements=moved)} | measures
+
+
+def peaks(grid: np.ndarray, density: np.ndarray, least: float = 0.03) -> list[tuple[float, float, float]]:
+    """Return the peaks of S(w) (n,) on `grid` (n,) in THz: frequency and full width at half maximum in THz, share of S within it.
+
+    Listed are those within whose width lies a share of `least` or more, the largest first.
+    """
+    found, _ = find_peaks(density)
+    _, _, left, right = peak_widths(density, found)
+    step, total = grid[1] - grid[0], np.trapezoid(density, grid)
+    shares = [
+        np.trapezoid(density[int(a) : int(b) + 2], dx=step) / total for a, b in zip(left, right, strict=True)
+    ]
+    listed = zip(grid[found], step * (right - left), shares, strict=True)
+    return sorted(
+        ((float(at), float(width), float(share)) for at, width, share in listed if share >= least),
+        key=lambda one: -one[2],
+    )
