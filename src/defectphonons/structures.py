@@ -122,11 +122,6 @@ class Defect:
         """Return the atoms that stand on sites of other elements."""
         return np.flatnonzero(np.isin(self.lattice_sites, self.changed))
 
-    @property
-    def removed(self) -> list[str]:
-        """Return the elements of the atoms that are taken away from the perfect sheet."""
-        return [self.pristine.symbols[site] for site in self.changed]
-
     @cached_property
     def neighbours(self) -> np.ndarray:
         """Return the nearest shells of the other species round the changed sites."""
