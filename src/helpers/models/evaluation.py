@@ -147,18 +147,17 @@ def dft_vacancy() -> Defect:
     )
 
 
-def relaxed_by_dft(formula: str, defect: str) -> Atoms | None:
-    """Return the 3 x 3 cell of a defect as DFT has relaxed it; None where data/ has none."""
+def relaxed_by_dft(formula: str, defects: list[str]) -> dict[str, Atoms]:
+    """Return the 3 x 3 cells, as DFT has relaxed them, of those of `defects` of which data/ has one."""
     if formula != FORMULA:
-        return None
-    if defect == dft_vacancy().name:
-        return read(paths.REFERENCE / "vacancy_3x3.xyz")
-    frames = [
-        atoms
+        return {}
+    relaxed = {
+        dataset.kind(atoms).removesuffix("_3x3"): atoms
         for atoms in dataset.read(paths.DATA / "wse2.xyz")
-        if dataset.kind(atoms) == f"{defect}_3x3" and abs(atoms.get_forces()).max() < 0.01
-    ]
-    return frames[-1] if frames else None
+        if dataset.kind(atoms).endswith("_3x3") and abs(atoms.get_forces()).max() < 0.01
+    }
+    relaxed[dft_vacancy().name] = read(paths.REFERENCE / "vacancy_3x3.xyz")
+    return {name: relaxed[name] for name in defects if name in relaxed}
 
 
 def along_displacement(frames: list[Atoms], forces: list[np.ndarray]) -> float:
