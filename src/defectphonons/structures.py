@@ -262,13 +262,23 @@ def neighbour(pristine: Atoms, first: int, candidates: np.ndarray, shell: int, n
 def distances_from_vacancy(atoms: Atoms, primitive: Atoms) -> np.ndarray:
     """Return the distances (N,) in A of the atoms from the nearest empty site; infinite where none is empty.
 
-    A site of the supercell of `primitive`, scaled to the cell of `atoms`, is empty if `atoms` has no atom within 1 A.
+    A site of the supercell of `primitive`, scaled to the cell of `atoms` and moved onto their metal, is empty if `atoms` has
+    no atom within 1.5 A: O on a site of Se is 1.2 A nearer to the metal.
     """
     n = int(np.ceil(np.sqrt(len(atoms) / len(primitive))))
-    ideal = supercell(primitive, n)
-    ideal.set_cell(atoms.cell, scale_atoms=True)
-    _, distances = get_distances(atoms.positions, ideal.positions, cell=atoms.cell, pbc=True)
-    return distances[:, distances.min(axis=0) > 1.0].min(axis=1, initial=np.inf)
+    cell = atoms.cell.array / [[n], [n], [1]]
+    metal = atoms.positions[atoms.numbers == primitive.numbers[0]]
+    empty = []
+    for turned in (1, -1):  # by half a turn, which leaves the cell as it is
+        ideal = supercell(primitive, n)
+        ideal.set_cell(atoms.cell, scale_atoms=True)
+        ideal.positions *= turned
+        # The metal has one site in each cell: modulo the cell all its atoms are shifted alike.
+        phases = np.exp(2j * np.pi * (metal - ideal.positions[0]) @ np.linalg.inv(cell)).mean(axis=0)
+        ideal.positions += np.angle(phases) / (2 * np.pi) @ cell
+        _, distances = get_distances(atoms.positions, ideal.positions, cell=atoms.cell, pbc=True)
+        empty.append(distances[:, distances.min(axis=0) > 1.5])
+    return min(empty, key=lambda sites: sites.shape[1]).min(axis=1, initial=np.inf)
 
 
 def neighbour_displacements(defect: Defect, relaxed: Atoms) -> dict[str, float | list[float]]:

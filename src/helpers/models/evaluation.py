@@ -74,11 +74,9 @@ def force_rmse_by_distance(
     """
     _, primitive = dft_sheet()
     distances = [structures.distances_from_vacancy(atoms, primitive) for atoms in frames]
-    # A sheet may lie elsewhere than the ideal one, so that its sites seem empty: but no atom is missing.
-    missing = [np.sqrt(len(atoms) / len(primitive)) % 1 for atoms in frames]
-    with_vacancy = [i for i, each in enumerate(distances) if missing[i] and np.isfinite(each).all()]
+    pairs = zip(frames, distances, strict=True)
     by_kind = {}
-    for kind in sorted({dataset.kind(frames[i]) for i in with_vacancy}):
+    for kind in sorted({dataset.kind(atoms) for atoms, each in pairs if np.isfinite(each).all()}):
         chosen = [i for i, atoms in enumerate(frames) if dataset.kind(atoms) == kind]
         radii = [width * (distances[i] // width) for i in chosen]
         by_kind[kind] = accuracy.force_rmse(
