@@ -664,7 +664,7 @@ class UnderStrain(Sampled, WithDefect):
 
     @property
     def files(self) -> dict[str, Path]:
-        return super().files | by_name(paths.DATA / "wse2.xyz")
+        return super().files | by_name(paths.DATA / "wse2.xyz", paths.DATA / "claims.json")
 
     def cell(self, strain: float | list[float]) -> DefectiveCell:
         """The cell under one strain, with its relaxation and forces where 05 keeps them."""
