@@ -41,7 +41,7 @@ PICTURES = {
     "09_active_learning/queries": ("fig_3_2_queries", "Fits to a function on a line with 4, 7 and 10 queried points. Active learning (top) learns all of it; Bayesian optimisation (bottom) searches its maximum and leaves the rest uncertain."),
     "10_defects/local_dos": ("defects_local_dos", "Local density of states of isolated defects over that of the perfect sheet on the same sites. Filled markers are bound states, hollow ones resonances, one shape for each irrep: V_Se2 has one bound state in the gap, O on a site of Se one there and two far above all bands."),
     "11_strain/shifts": ("strain_shifts", "Shift of each candidate localised mode of the vacancy against biaxial strain: all soften as the sheet is stretched, nearly in proportion."),
-    "11_strain/splittings": ("strain_splittings", "The two parts, A' and A'', of each pair E of the vacancy under strain along zigzag and along armchair, by their shift from the unstrained pair. What lies higher under tension along one axis lies lower along the other."),
+    "11_strain/splittings": ("strain_splittings", "The two parts, A' and A'', of each pair E of the vacancy stretched along zigzag and compressed along armchair, by their shift from the unstrained pair. Both strains split it alike."),
     "11_strain/local_dos": ("strain_local_dos", "Local density of states at the vacancy under biaxial strain, compressed at the bottom and stretched at the top, with a tick at each mode that is followed."),
 }  # fmt: skip
 FIGURES = {picture: name for picture, (name, _) in PICTURES.items() if name}
