@@ -149,7 +149,7 @@ def test_the_shipped_committee_is_what_its_data_give(tmp_path):
 def test_the_shipped_spread_is_as_large_as_errors_that_trained_no_model():
     """By the members' own forces: the factor that would still be missing is near one."""
     found = potential.load("wse2-small")
-    parts = committee.sides(found, dataset.read(paths.data_file("wse2.xyz")))
+    parts, _ = potential.sides(found, dataset.read(paths.data_file("wse2.xyz")))
     frames = [atoms for atoms in parts["validation"] + parts["test"] if 3 < len(atoms) < 13]
     forces = np.array(
         [
@@ -163,16 +163,16 @@ def test_the_shipped_spread_is_as_large_as_errors_that_trained_no_model():
     assert 0.5 < committee.likeliest(errors, forces[1:].std(axis=0, ddof=1)) < 2
 
 
-def test_a_model_of_ours_gets_the_sides_of_its_record(mace):
+def test_a_model_gets_the_sides_of_its_record_and_its_members_those_of_the_rule(mace):
     frames = dataset.read(paths.data_file("wse2.xyz"))
     record = json.loads((paths.MODELS / "wse2-thesis.json").read_text())
-    sides = committee.sides(potential.load("wse2-thesis"), frames)
+    sides, _ = potential.sides(potential.load("wse2-thesis"), frames)
     for side, groups in record["split"].items():
         assert sorted({dataset.group(atoms) for atoms in sides[side]}) == groups
     assert [len(part) for part in sides.values()] == [130, 17, 19]
-    assert committee.sides(mace, frames) == splitting.split(frames[:180])
+    member = committee.members(mace, "wse2-small")[0]
     old = dataset.of_elements(frames, mace.elements)
-    assert committee.sides(committee.members(mace, "wse2-small")[0], old) == splitting.split(old)
+    assert potential.sides(member, frames) == (splitting.split(old), [])
 
 
 def test_what_is_no_committee_of_the_model_is_refused(model, mace, tmp_path):
@@ -194,12 +194,16 @@ def test_what_is_no_committee_of_the_model_is_refused(model, mace, tmp_path):
         committee.members(mace, other)
 
 
-def test_other_data_are_refused(mace):
-    frames, member = dataset.read(paths.data_file("wse2.xyz")), committee.members(mace, "wse2-small")[0]
-    with pytest.raises(ValueError, match=r"the data have O, S, which model .* \(Se, W\) does not know"):
-        committee.sides(member, frames)
-    with pytest.raises(ValueError, match="of data/models was trained on other data: give those"):
-        committee.sides(mace, dataset.read(paths.REFERENCE / "vacancy_6x6.xyz"))
+def test_other_data_are_refused(mace, monkeypatch):
+    refusal = r"has not the frames that trained .* \(Se, W\).*give the data that it was trained on"
+    with pytest.raises(ValueError, match=refusal):
+        committee.make("wse2-small", str(paths.REFERENCE / "vacancy_6x6.xyz"))
+    oxides = [atoms for atoms in dataset.read(paths.data_file("wse2.xyz")) if "O" in atoms.symbols]
+    monkeypatch.setattr(dataset, "read", lambda path: oxides)
+    member = committee.members(mace, "wse2-small")[0]
+    monkeypatch.setattr(potential, "load", lambda model, trust_model: member)
+    with pytest.raises(ValueError, match=refusal):
+        committee.make("wse2-small", "wse2.xyz")
 
 
 def test_the_committee_enters_the_key(model):

@@ -428,3 +428,11 @@ def test_distances_are_taken_from_the_empty_site():
     distances = structures.distances_from_vacancy(stretched, primitive)
     assert sorted(np.argsort(distances)[:3]) == sorted(vacancy.neighbours)
     assert distances[vacancy.across] == pytest.approx(3.36, abs=0.2)
+    # Wherever the sheet lies in its cell, and whichever way it is turned.
+    for turned in (1, -1):
+        moved = stretched.copy()
+        moved.positions = turned * moved.positions + [2.3, -1.7, 4.0]
+        assert structures.distances_from_vacancy(moved, primitive) == pytest.approx(distances)
+    light = structures.strained(structures.Defect.of(cell, "O_Se").start, [0.04, -0.01])
+    light.positions += [0.0, 1.9, 0.0]
+    assert np.isinf(structures.distances_from_vacancy(light, primitive)).all()

@@ -71,8 +71,23 @@ def test_uniaxial_strain_shifts_by_half_of_what_biaxial_strain_does(carried):
 
 
 def test_a_slope_is_exact_for_a_parabola():
-    values = {strain: np.array([7.0 - 9.0 * strain + 40.0 * strain**2]) for strain in (-0.02, 0.0, 0.02)}
-    assert straining.per_percent(values, 0.02) == pytest.approx([-0.09])
+    strains = np.array([-0.02, 0.0, 0.02, 0.04])
+    parabola, cubic = (
+        {strain: np.array([7.0 - 9.0 * strain + 40.0 * strain**2 + third * strain**3]) for strain in strains}
+        for third in (0.0, 5000.0)
+    )
+    assert np.array(straining.per_percent(parabola)) == pytest.approx(np.array([[-0.09], [0.0]]))
+    # A central difference is off by the third order times the square of the step.
+    assert np.array(straining.per_percent(cubic)) == pytest.approx(np.array([[-0.07], [0.02]]))
+
+
+def test_shifts_along_both_axes_add_up_free_of_what_is_of_second_order():
+    """A threefold axis gives both the same second order; without one it takes strains of both signs."""
+    zigzag = {strain: np.array([-4.0 * strain + 40.0 * strain**2]) for strain in (-0.03, 0.0, 0.03)}
+    for second, signs in ((40.0, (-1,)), (10.0, (-1, 1))):
+        armchair = {sign * 0.03: np.array([-5.0 * sign * 0.03 + second * 0.03**2]) for sign in signs}
+        along_zigzag = {strain: zigzag[strain] for strain in (0.0, *(-one for one in armchair))}
+        assert straining.along_both(along_zigzag, armchair) == pytest.approx([-0.09])
 
 
 def test_sites_are_found_again_where_the_defect_is_made_in_another_place():
@@ -91,9 +106,10 @@ def test_sites_are_found_again_where_the_defect_is_made_in_another_place():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"biaxial": [-0.01, 0.01]}, "must have two strains with both signs"),
-        ({"biaxial": [0.01, 0.02]}, "must have one strain with both signs"),
-        ({"biaxial": [-0.01, 0.0, 0.01]}, "must not have 0"),
+        ({"biaxial": [-0.01, 0.01]}, "must have three strains, one of them with both signs"),
+        ({"biaxial": [0.01, 0.02, 0.03]}, "must have three strains, one of them with both signs"),
+        ({"biaxial": [-0.01, 0.0, 0.01]}, "must have a strain, and not 0"),
+        ({"uniaxial": []}, "must have a strain, and not 0"),
         ({"uniaxial": "[0.03, -0.03]"}, "must increase"),
         ({"uniaxial": [-0.06, 0.06]}, r"uniaxial\[0\] = -0.06: must be from -0.05 to 0.05"),
         ({"uniaxial": 0.03}, "must be a list"),

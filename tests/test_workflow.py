@@ -142,14 +142,18 @@ def test_numbers_have_errors_where_a_committee_computed_them(monkeypatch):
         "04_pristine": {"results": {"cells": [1, 2.5], "spread": {"x": [0.0312]}}},
         "05_defect": {"results": {"y": 0.5, "z": 0.25, "spread": None}},
     } | {
-        # Each judges what the other does not.
-        step: {"results": {"ledger": [{"section": "1", "statement": "a", "verdict": verdict}]}}
-        for step, verdict in (("07_comparison", "not judged"), ("08_dilute_limit", "holds"))
+        # Each judges what the others do not.
+        step: {"results": {"ledger": [{"section": "1", "statement": statement, "verdict": verdict}]}}
+        for step, statement, verdict in (
+            ("07_comparison", "a", "not judged"),
+            ("08_dilute_limit", "a", "holds"),
+            ("11_strain", "b", "holds"),
+        )
     }
     committee = {"05_defect": {"results": {"spread": {"0 to 4 Å": 0.013}}}}
     assert publish.numbers(results, committee) == {
         "x": ["2.50 ± 0.03 Å", "04_pristine"], "y": ["50.0%", "05_defect"], "z": ["25.0% ± 1.3%", "05_defect"],
-        "claims that hold": ["1", "08_dilute_limit"],
+        "claims that hold": ["2", "08_dilute_limit"],
     }  # fmt: skip
     assert publish.numbers(results)["z"] == ["25.0%", "05_defect"]
 

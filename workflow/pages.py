@@ -8,7 +8,7 @@ from typing import Any
 import interactive
 from markup import contents, escaped, table
 from pictures import FIGURES, PICTURES, THESIS
-from publish import NUMBERS, judged, numbers
+from publish import JUDGES, NUMBERS, judged, numbers
 
 from defectphonons import spectra
 from helpers import ledger, paths
@@ -185,16 +185,16 @@ def whole_ledger(entries: list[dict[str, Any]]) -> str:
 {escaped(counts)}.
 
 What the thesis says of its results, each with what was measured and, in brackets, what was wanted for it to hold or to hold
-with restrictions (a weaker criterion): from `data/claims.json`, judged in the default runs of {link("07_comparison")} and
-{link("08_dilute_limit")}.
+with restrictions (a weaker criterion): from `data/claims.json`, judged in the default runs of
+{", ".join(map(link, JUDGES))}.
 
 {table(["section", "statement", "measured (wanted)", "verdict"], rows, kind="stacked")}
 """
 
 
 def ledger_is_whole(steps: Collection[str]) -> bool:
-    """Return whether both notebooks that judge are there."""
-    return {"07_comparison", "08_dilute_limit"} <= set(steps)
+    """Return whether all notebooks that judge are there."""
+    return set(JUDGES) <= set(steps)
 
 
 def of_results(folders: dict[str, Path], results: dict[str, dict[str, Any]]) -> dict[str, str]:

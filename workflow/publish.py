@@ -110,6 +110,9 @@ NUMBERS = [
     ("States, defective minus pristine: on Se (exact: -3)", "05_defect", "integrated_dos/Se", "{:.3f}"),
 ]  # fmt: skip
 
+# The notebooks that judge statements of the thesis, each those that its results decide.
+JUDGES = ("07_comparison", "08_dilute_limit", "11_strain")
+
 # Of NUMBERS, what README shows: by the beginning of the label.
 FIRST = (
     "Modes of the vacancy in 3×3", "Redistributed spectral weight of the local DOS of the vacancy in 3×3", "Force RMSE in a 6×6", "Lattice constant of the model",
@@ -255,10 +258,8 @@ def with_error(form: str) -> bool:
 
 
 def judged(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the entries of the whole ledger, of which 07 and 08 each judge a part, from the results of each step."""
-    return ledger.together(
-        *(results[step]["results"]["ledger"] for step in ("07_comparison", "08_dilute_limit"))
-    )
+    """Return the entries of the whole ledger, of which each of JUDGES judges a part, from the results of each step."""
+    return ledger.together(*(results[step]["results"]["ledger"] for step in JUDGES))
 
 
 def numbers(

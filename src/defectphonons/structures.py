@@ -122,30 +122,19 @@ class Defect:
         """Return the atoms that stand on sites of other elements."""
         return np.flatnonzero(np.isin(self.lattice_sites, self.changed))
 
-    @property
-    def removed(self) -> list[str]:
-        """Return the elements of the atoms that are taken away from the perfect sheet."""
-        return [self.pristine.symbols[site] for site in self.changed]
-
     @cached_property
     def neighbours(self) -> np.ndarray:
         """Return the nearest shells of the other species round the changed sites."""
-        nearest = set()
-        for site in self.changed:
-            lengths = self.pristine.get_distances(site, range(len(self.pristine)), mic=True)
-            # A thin sheet has the atom across the plane as near as the others: it is not one of them.
-            lengths[self.pristine.symbols == self.pristine.symbols[site]] = np.inf
-            nearest |= set(np.flatnonzero(lengths < 1.1 * lengths.min()).tolist())
-        return np.flatnonzero(np.isin(self.lattice_sites, list(nearest - set(self.changed))))
+        return self.unchanged([nearest_shell(self.pristine, site)[0] for site in self.changed])
 
     @cached_property
     def across(self) -> np.ndarray:
         """Return the atoms on the other side of the sheet, below or above a changed site; none for a metal."""
-        same_column = set()
-        for site in self.changed:
-            vectors = self.pristine.get_distances(site, range(len(self.pristine)), mic=True, vector=True)
-            same_column |= set(np.flatnonzero(np.linalg.norm(vectors[:, :2], axis=1) < 0.1).tolist())
-        return np.flatnonzero(np.isin(self.lattice_sites, list(same_column - set(self.changed))))
+        return self.unchanged([column(self.pristine, site) for site in self.changed])
+
+    def unchanged(self, sites: list[np.ndarray]) -> np.ndarray:
+        """Return the atoms that stand on any of these sets of `sites` of `pristine`, without the changed ones."""
+        return np.flatnonzero(np.isin(self.lattice_sites, np.setdiff1d(np.concatenate(sites), self.changed)))
 
     @property
     def local(self) -> np.ndarray:
@@ -171,8 +160,7 @@ class Defect:
             before = self.pristine.symbols[site]
             if before not in CHALCOGENS:
                 continue
-            vectors = self.pristine.get_distances(site, range(len(self.pristine)), mic=True, vector=True)
-            vectors = vectors[~(self.pristine.symbols == before)]
+            _, vectors = nearest_shell(self.pristine, site)
             lengths = np.linalg.norm(vectors, axis=1)
             bond = vectors[lengths.argmin()]
             longer = covalent_radii[start.numbers[atom]] - covalent_radii[atomic_numbers[before]]
@@ -217,7 +205,7 @@ def changed_sites(pristine: Atoms, name: str) -> dict[int, str | None]:
     """
     changes: dict[int, str | None] = {}
     first = None
-    for on, species, column, shell in defect_parts(str(pristine.symbols.formula.reduce()[0]), name):
+    for on, species, whole, shell in defect_parts(str(pristine.symbols.formula.reduce()[0]), name):
         candidates = np.flatnonzero(pristine.symbols == species)
         height = pristine.positions[candidates, 2]
         candidates = candidates[height > height.max() - 0.1]
@@ -228,11 +216,25 @@ def changed_sites(pristine: Atoms, name: str) -> dict[int, str | None]:
             first = site = int(candidates[np.argmin(distances.round(6))])
         else:
             site = neighbour(pristine, first, candidates, shell, name)
-        apart = pristine.get_distances(site, range(len(pristine)), mic=True, vector=True)[:, :2]
-        same_column = np.flatnonzero(np.linalg.norm(apart, axis=1) < 0.1).tolist()
-        for changed_site in same_column if column else [site]:
-            changes[changed_site] = None if on == "V" else on
+        sites = column(pristine, site).tolist() if whole else [site]
+        changes |= dict.fromkeys(sites, None if on == "V" else on)
     return changes
+
+
+def column(pristine: Atoms, site: int) -> np.ndarray:
+    """Return the atoms above and below the atom `site` of a monolayer, and itself."""
+    vectors = pristine.get_distances(site, range(len(pristine)), mic=True, vector=True)
+    return np.flatnonzero(np.linalg.norm(vectors[:, :2], axis=1) < 0.1)
+
+
+def nearest_shell(pristine: Atoms, site: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the atoms (n,) of the other species that are nearest to the atom `site`, and the vectors (n, 3) in A to them."""
+    # A thin sheet has the atom across the plane as near as the others: it is not one of them.
+    others = np.flatnonzero(pristine.numbers != pristine.numbers[site])
+    vectors = pristine.get_distances(site, others, mic=True, vector=True)
+    lengths = np.linalg.norm(vectors, axis=1)
+    near = lengths < 1.1 * lengths.min()
+    return others[near], vectors[near]
 
 
 def neighbour(pristine: Atoms, first: int, candidates: np.ndarray, shell: int, name: str) -> int:
@@ -260,13 +262,23 @@ def neighbour(pristine: Atoms, first: int, candidates: np.ndarray, shell: int, n
 def distances_from_vacancy(atoms: Atoms, primitive: Atoms) -> np.ndarray:
     """Return the distances (N,) in A of the atoms from the nearest empty site; infinite where none is empty.
 
-    A site of the supercell of `primitive`, scaled to the cell of `atoms`, is empty if `atoms` has no atom within 1 A.
+    A site of the supercell of `primitive`, scaled to the cell of `atoms` and moved onto their metal, is empty if `atoms` has
+    no atom within 1.5 A: O on a site of Se is 1.2 A nearer to the metal.
     """
     n = int(np.ceil(np.sqrt(len(atoms) / len(primitive))))
-    ideal = supercell(primitive, n)
-    ideal.set_cell(atoms.cell, scale_atoms=True)
-    _, distances = get_distances(atoms.positions, ideal.positions, cell=atoms.cell, pbc=True)
-    return distances[:, distances.min(axis=0) > 1.0].min(axis=1, initial=np.inf)
+    cell = atoms.cell.array / [[n], [n], [1]]
+    metal = atoms.positions[atoms.numbers == primitive.numbers[0]]
+    empty = []
+    for turned in (1, -1):  # by half a turn, which leaves the cell as it is
+        ideal = supercell(primitive, n)
+        ideal.set_cell(atoms.cell, scale_atoms=True)
+        ideal.positions *= turned
+        # The metal has one site in each cell: modulo the cell all its atoms are shifted alike.
+        phases = np.exp(2j * np.pi * (metal - ideal.positions[0]) @ np.linalg.inv(cell)).mean(axis=0)
+        ideal.positions += np.angle(phases) / (2 * np.pi) @ cell
+        _, distances = get_distances(atoms.positions, ideal.positions, cell=atoms.cell, pbc=True)
+        empty.append(distances[:, distances.min(axis=0) > 1.5])
+    return min(empty, key=lambda sites: sites.shape[1]).min(axis=1, initial=np.inf)
 
 
 def neighbour_displacements(defect: Defect, relaxed: Atoms) -> dict[str, float | list[float]]:

@@ -48,30 +48,28 @@ def irreps(embedded: Embedded) -> list[Irrep]:
     even, odd = (
         sum(w * matrix for w, matrix in zip(ws, matrices, strict=True)) / order for ws in ([1] * order, signs)
     )
+    # Of what is even and odd in the vertical mirrors.
+    names = {
+        # Of D3h, 1 and 2 say what a rotation by pi about an axis in the plane does: it is the product of both mirrors.
+        (6, 3): {"": ("A1", "A2"), "'": ("A1'", "A2'"), "''": ("A2''", "A1''")},
+        # Cs, whose only mirror is vertical; C2v, whose axis lies in the plane.
+        (2, 1): {"": ("A'", "A''"), "'": ("A1", "B2"), "''": ("B1", "A2")},
+    }.get((order, mirrors))
     representations = []
     for parity, projector in parities.items():
-        if (order, mirrors) == (6, 3):
-            # Of D3h, 1 and 2 say what a rotation by pi about an axis in the plane does: it is the product of both mirrors.
-            names = ("A2", "A1") if parity == "''" else ("A1", "A2")
-            for name, whole in zip(names, (even, odd), strict=True):
-                representations.append(Irrep(name + parity, [range_of(whole @ projector)]))
+        if names is None:
+            representations.append(Irrep("A" + parity, [range_of(projector) if parity else one]))
+            continue
+        for name, whole in zip(names[parity], (even, odd), strict=True):
+            representations.append(Irrep(name, [range_of(whole @ projector)]))
+        if order == 6:
             # E: the row that transforms like x, and from it the one that transforms like y.
             onto_x, x_to_y = (
-                sum(
-                    operation[row, 0] * matrix for operation, matrix in zip(operations, matrices, strict=True)
-                )
-                / 3
+                sum(op[row, 0] * matrix for op, matrix in zip(operations, matrices, strict=True)) / 3
                 for row in (0, 1)
             )
             along_x = range_of(onto_x @ projector)
             representations.append(Irrep("E" + parity, [along_x, x_to_y @ along_x]))
-        elif (order, mirrors) == (2, 1):
-            # Cs, whose only mirror is vertical; C2v, whose axis lies in the plane.
-            names = {"": ("A'", "A''"), "'": ("A1", "B2"), "''": ("B1", "A2")}[parity]
-            for name, whole in zip(names, (even, odd), strict=True):
-                representations.append(Irrep(name, [range_of(whole @ projector)]))
-        else:
-            representations.append(Irrep("A" + parity, [range_of(projector) if parity else one]))
     return [irrep for irrep in representations if irrep.rows[0].shape[1]]
 
 

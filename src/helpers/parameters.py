@@ -622,36 +622,27 @@ class ActiveLearning(ModelOnData):
         return super().files | {"proposals": paths.data_file(self.proposals, "proposals")}
 
 
-def steps(strains: list[float]) -> list[float]:
-    """Return the sizes of the strains that are in a list with both signs, the smallest first."""
-    return sorted(strain for strain in strains if strain > 0 and -strain in strains)
-
-
-def in_steps(strains: list[float]) -> list[float]:
-    """Return the strains, if they increase, none is 0 and one has both signs; ValueError if not."""
-    if 0 in strains:
-        raise ValueError("must not have 0: the unstrained cell is there anyway")
+def one_by_one(strains: list[float]) -> list[float]:
+    """Return the strains, if there is one, they increase and none is 0; ValueError if not."""
+    if not strains or 0 in strains:
+        raise ValueError("must have a strain, and not 0: the unstrained cell is there anyway")
     if any(later <= earlier for earlier, later in zip(strains, strains[1:], strict=False)):
         raise ValueError("must increase")
-    if not steps(strains):
-        raise ValueError(
-            "must have one strain with both signs, like [-0.03, 0.03], for its central difference"
-        )
     return strains
 
 
 def with_an_error(strains: list[float]) -> list[float]:
-    """Return the strains, if two of them have both signs; ValueError if not."""
-    if len(steps(strains)) < 2:
+    """Return the strains, if there are three and one has both signs; ValueError if not."""
+    if len(strains) < 3 or not any(-strain in strains for strain in strains):
         raise ValueError(
-            "must have two strains with both signs, like [-0.02, -0.01, 0.01, 0.02]: the smaller gives the slope, "
-            "the larger its error"
+            "must have three strains, one of them with both signs, like [-0.02, 0.02, 0.04]: its central difference "
+            "gives the slope, all together its error"
         )
     return strains
 
 
 Strains = Annotated[
-    list[Annotated[float, AfterValidator(in_plane)]], BeforeValidator(literal), AfterValidator(in_steps)
+    list[Annotated[float, AfterValidator(in_plane)]], BeforeValidator(literal), AfterValidator(one_by_one)
 ]
 
 
@@ -661,8 +652,8 @@ class UnderStrain(Sampled, WithDefect):
     step: ClassVar[str] = "11_strain"
     shown: ClassVar[tuple[str, ...]] = ("supercell", "defect", "model")
     supercell: Size = 6
-    biaxial: Annotated[Strains, AfterValidator(with_an_error)] = [-0.02, -0.01, 0.01, 0.02, 0.04]
-    uniaxial: Strains = [-0.03, 0.03]
+    biaxial: Annotated[Strains, AfterValidator(with_an_error)] = [-0.02, 0.02, 0.04]
+    uniaxial: Strains = [0.03]
 
     @property
     def beginning(self) -> str:
@@ -670,7 +661,7 @@ class UnderStrain(Sampled, WithDefect):
 
     @property
     def files(self) -> dict[str, Path]:
-        return super().files | by_name(paths.DATA / "wse2.xyz")
+        return super().files | by_name(paths.DATA / "wse2.xyz", paths.DATA / "claims.json")
 
     def cell(self, strain: float | list[float]) -> DefectiveCell:
         """The cell under one strain, with its relaxation and forces where 05 keeps them."""

@@ -20,8 +20,6 @@ STRAINS = ((0, 0), (0.02, 0.02), (-0.02, -0.02), (0.04, 0.04), (0.03, 0), (0, 0.
 RATTLES = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06)  # A
 FIRST_SEED = 300
 SHEET = (3.3143, 3.362)  # A, lattice constant and thickness where relaxations start
-# A, single bonds: P. Pyykkoe and M. Atsumi, Chem. Eur. J. 15, 186 (2009)
-RADII = {"O": 0.63, "S": 1.03, "Se": 1.16}
 
 
 def cells(sheet: Atoms) -> dict[str, Atoms]:
@@ -47,22 +45,15 @@ def substituted() -> list[Atoms]:
     sheet = structures.monolayer("WSe2", *SHEET)
     found, seed = [], FIRST_SEED + 200
     for n, strains in ((2, STRAINS[:3]), (3, STRAINS[:1])):
-        vacancy = structures.Defect.of(structures.supercell(sheet, n), "V_Se")
-        to_metal = vacancy.from_site[vacancy.neighbours]
-        bond = np.linalg.norm(to_metal, axis=1).mean()
         for element in ("O", "S"):
-            down = np.sqrt(
-                (bond - RADII["Se"] + RADII[element]) ** 2 - (to_metal[:, :2] ** 2).sum(axis=1).mean()
-            )
-            atom = Atoms(element, [vacancy.site + [0, 0, to_metal[:, 2].mean() + down]])
-            for xx, yy in strains:
+            start = structures.Defect.of(structures.supercell(sheet, n), f"{element}_Se").start
+            for strain in strains:
                 for rattle in (0.02, 0.04, 0.06):
-                    frame = vacancy.atoms + atom
-                    frame.set_cell(frame.cell.array * [1 + xx, 1 + yy, 1], scale_atoms=True)
+                    frame = structures.strained(start, strain)
                     frame.rattle(rattle, seed=1000 * seed + round(100 * rattle))
                     frame.info = {
                         "config_type": f"{element}_Se_{n}x{n}", "seed": seed, "rattle": rattle,
-                        "strain": [xx, yy, 0.0],
+                        "strain": [*strain, 0.0],
                     }  # fmt: skip
                     found.append(frame)
                 seed += 1
@@ -82,15 +73,14 @@ def propose(target: Path, count: int, kinds: tuple[str, ...]) -> None:
     ]
     pool = []
     places = [(kind, strain) for kind in known_kinds for strain in STRAINS]
-    for seed, (kind, (xx, yy)) in enumerate(places, start=FIRST_SEED):
+    for seed, (kind, strain) in enumerate(places, start=FIRST_SEED):
         if cell := wanted.get(kind):
-            strained = cell.copy()
-            strained.set_cell(cell.cell.array * [1 + xx, 1 + yy, 1], scale_atoms=True)
-            relaxed = relaxation.relax(strained, mace, hold_symmetry=True, folder=paths.RESULTS / "proposals")
+            strained, folder = structures.strained(cell, strain), paths.RESULTS / "proposals"
+            relaxed = relaxation.relax(strained, mace, hold_symmetry=True, folder=folder)
             for number, rattle in enumerate(RATTLES):
                 frame = relaxed.copy()
                 frame.rattle(rattle, seed=1000 * seed + number)
-                frame.info = {"config_type": kind, "seed": seed, "rattle": rattle, "strain": [xx, yy, 0.0]}
+                frame.info = {"config_type": kind, "seed": seed, "rattle": rattle, "strain": [*strain, 0.0]}
                 pool.append(frame)
     chosen = selection.farthest(
         selection.environments(mace, pool), selection.environments(mace, known), count

@@ -23,7 +23,7 @@ def sheets(
     strains: dict[str, dict[float, Any]] = {
         BIAXIAL: {size: size for size in run.biaxial},
         ZIGZAG: {size: [size, 0.0] for size in run.uniaxial},
-        ARMCHAIR: {size: [0.0, size] for size in run.uniaxial},
+        ARMCHAIR: {-size: [0.0, -size] for size in run.uniaxial},  # see along_both
     }
     found = {}
     for direction, of_size in strains.items():
@@ -89,9 +89,28 @@ def parts(of_size: Mapping[float, Carried], origin: int) -> dict[str, np.ndarray
     return {irrep: np.array([level.get(irrep, max(level.values())) for level in levels]) for irrep in irreps}
 
 
-def per_percent(values: Mapping[float, np.ndarray], size: float) -> np.ndarray:
-    """Return how `values`, by strain, change with one per cent of strain: by the central difference at strains +-`size`."""
-    return (values[size] - values[-size]) / (200 * size)
+def per_percent(values: Mapping[float, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return how `values` (n,), by strain, change with one per cent of it, and the error of that.
+
+    By the central difference at the smallest strain with both signs. Its error is how far from it the slope at zero of
+    the polynomial through all values lies.
+    """
+    size = min(strain for strain in values if strain > 0 and -strain in values)
+    slopes = (values[size] - values[-size]) / (200 * size)
+    strains, levels = 100 * np.array(list(values)), np.array(list(values.values()))
+    through_all = np.polynomial.polynomial.polyfit(strains, levels, len(strains) - 1)[1]
+    return slopes, abs(through_all - slopes)
+
+
+def along_both(zigzag: Mapping[float, np.ndarray], armchair: Mapping[float, np.ndarray]) -> np.ndarray:
+    """Return the sum of what values, by strain along each axis, change with one per cent along zigzag and along armchair.
+
+    From the smallest strains of opposite signs: what is of second order cancels if the axes share it, as they do about a
+    threefold axis, and always where strains of both signs are there.
+    """
+    size = min(abs(strain) for strain in zigzag if strain)
+    signed = [strain for strain in (size, -size) if strain in zigzag]
+    return np.mean([(zigzag[strain] - armchair[-strain]) / (100 * strain) for strain in signed], axis=0)
 
 
 def lowest(found: Spectrum, sheet: DefectiveSheet) -> tuple[float, np.ndarray]:

@@ -22,17 +22,18 @@ def shifts(frequencies: dict[float, np.ndarray], names: list[str]) -> Figure:
     return figure
 
 
-def splittings(parts: dict[str, dict[str, dict[str, np.ndarray]]], strains: np.ndarray) -> Figure:
+def splittings(parts: dict[str, dict[str, dict[str, np.ndarray]]], strains: dict[str, np.ndarray]) -> Figure:
     """Draw by how many cm-1 the parts of each mode that strain splits shift, a panel for each mode.
 
-    Their frequencies (n_strains,) in THz by mode, direction and irrep; without strain they are equal.
+    Their frequencies (n_strains,) in THz by mode, direction and irrep, and the strains by direction; without strain the
+    frequencies are equal.
     """
     figure, panels = new(6.3, 3.2, ncols=max(len(parts), 1), sharey=True, squeeze=False)
     for axes, (name, directions) in zip(panels[0], parts.items(), strict=False):
         for (direction, irreps), colour, marker in zip(directions.items(), COLOURS, MARKERS, strict=False):
             for (irrep, levels), line in zip(irreps.items(), LINES, strict=False):
                 axes.plot(
-                    100 * strains, PER_CM * (levels - levels[strains == 0.0]), line,
+                    100 * strains[direction], PER_CM * (levels - levels[strains[direction] == 0.0]), line,
                     color=colour, marker=marker, markersize=4, markerfacecolor="none", label=f"{irrep}, {direction}",
                 )  # fmt: skip
         axes.axhline(0.0, color="0.8", linewidth=0.6, zorder=0)

@@ -18,7 +18,7 @@ from scipy.optimize import minimize_scalar
 from defectphonons import caching
 from defectphonons.potentials import Potential
 from helpers import paths
-from helpers.data import accuracy, dataset, splitting
+from helpers.data import accuracy, dataset
 from helpers.models import active, potential
 
 MEMBERS = 8
@@ -115,28 +115,19 @@ def member(base_model: Potential, number: int, chosen: np.ndarray) -> Potential:
     return replace(changed, name=name, checksum=checksum, origin="of a committee")
 
 
-def sides(base_model: Potential, frames: list[Atoms]) -> dict[str, list[Atoms]]:
-    """Return the frames that trained and validated a model of data/models by its record, else by the rule of 02.
-
-    Raises ValueError for a model of data/models and other data, and for one without a record and frames of elements
-    that it does not know.
-    """
-    if parts := potential.recorded_sides(base_model, frames):
-        if not all(parts.values()):
-            raise ValueError(f"{base_model.name} of data/models was trained on other data: give those")
-        return parts
-    unknown = {symbol for atoms in frames for symbol in atoms.symbols} - set(base_model.elements)
-    if unknown:
-        raise ValueError(
-            f"the data have {', '.join(sorted(unknown))}, which model {base_model.name} ({', '.join(base_model.elements)}) does not "
-            "know: give the data that it was trained on"
-        )
-    return splitting.split(frames)
-
-
 def make(model: str, data: str, trust_model: bool = False) -> tuple[Path, float]:
-    """Write the committee of a model beside its file, from the `data` that it was trained on; the file and the factor."""
+    """Write the committee of a model beside its file, from the `data` that it was trained on; the file and the factor.
+
+    Raises ValueError for data that cannot have trained it.
+    """
     base_model = potential.load(model, trust_model=trust_model)
-    parts = sides(base_model, dataset.read(paths.data_file(data)))
+    frames = dataset.read(paths.data_file(data))
+    recorded = potential.recorded_sides(base_model, frames)
+    if not all(recorded.values()) or not dataset.of_elements(frames, base_model.elements):
+        raise ValueError(
+            f"{data} has not the frames that trained {base_model.name} ({', '.join(base_model.elements)}), whose errors "
+            "the committee is made of: give the data that it was trained on"
+        )
+    parts, _ = potential.sides(base_model, frames)
     path = paths.model_file(model).with_suffix(".committee.npz")
     return path, write(path, base_model, parts["train"], parts["validation"])

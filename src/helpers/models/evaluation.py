@@ -74,11 +74,9 @@ def force_rmse_by_distance(
     """
     _, primitive = dft_sheet()
     distances = [structures.distances_from_vacancy(atoms, primitive) for atoms in frames]
-    # A sheet may lie elsewhere than the ideal one, so that its sites seem empty: but no atom is missing.
-    missing = [np.sqrt(len(atoms) / len(primitive)) % 1 for atoms in frames]
-    with_vacancy = [i for i, each in enumerate(distances) if missing[i] and np.isfinite(each).all()]
+    pairs = zip(frames, distances, strict=True)
     by_kind = {}
-    for kind in sorted({dataset.kind(frames[i]) for i in with_vacancy}):
+    for kind in sorted({dataset.kind(atoms) for atoms, each in pairs if np.isfinite(each).all()}):
         chosen = [i for i, atoms in enumerate(frames) if dataset.kind(atoms) == kind]
         radii = [width * (distances[i] // width) for i in chosen]
         by_kind[kind] = accuracy.force_rmse(
@@ -147,18 +145,17 @@ def dft_vacancy() -> Defect:
     )
 
 
-def relaxed_by_dft(formula: str, defect: str) -> Atoms | None:
-    """Return the 3 x 3 cell of a defect as DFT has relaxed it; None where data/ has none."""
+def relaxed_by_dft(formula: str, defects: list[str]) -> dict[str, Atoms]:
+    """Return the 3 x 3 cells, as DFT has relaxed them, of those of `defects` of which data/ has one."""
     if formula != FORMULA:
-        return None
-    if defect == dft_vacancy().name:
-        return read(paths.REFERENCE / "vacancy_3x3.xyz")
-    frames = [
-        atoms
+        return {}
+    relaxed = {
+        dataset.kind(atoms).removesuffix("_3x3"): atoms
         for atoms in dataset.read(paths.DATA / "wse2.xyz")
-        if dataset.kind(atoms) == f"{defect}_3x3" and abs(atoms.get_forces()).max() < 0.01
-    ]
-    return frames[-1] if frames else None
+        if dataset.kind(atoms).endswith("_3x3") and abs(atoms.get_forces()).max() < 0.01
+    }
+    relaxed[dft_vacancy().name] = read(paths.REFERENCE / "vacancy_3x3.xyz")
+    return {name: relaxed[name] for name in defects if name in relaxed}
 
 
 def along_displacement(frames: list[Atoms], forces: list[np.ndarray]) -> float:
