@@ -28,7 +28,10 @@ MADE_UP = {
     "bound_states/0": {"irrep": "E", "frequency_THz": 5.0, "from_band_THz": 0.0002},
     "defects/V_Se2/bound_states/0": {"irrep": "A1'", "frequency_THz": 4.3, "weights": {"local": 0.7}},
     "defects/O_Se/bound_states": [{"irrep": "E", "frequency_THz": 15.0}] * 3,
-    "defects/V_Se/in_cell": dict.fromkeys(("wse2-defects", "DFT"), {"forces at the ground state's minimum": {"S": 0.5}}),
+    "defects/V_Se/in_cell": dict.fromkeys(
+        ("electron_attachment, wse2-defects", "electron_attachment, DFT"),
+        {"forces at the ground state's minimum": {"S": 0.5}},
+    ),
     "defects/V_Se/total": {"S": 0.5, "error": 0.05},
     "defects/V_Se2/total": {"S": 0.5, "error": 0.05},
     "defects/V_Se2/peaks/0": {"share": 0.5, "meV": 17.0},

@@ -91,7 +91,7 @@ def test_a_cell_in_another_order_or_with_another_defect_is_refused(embedded):
 
 def test_what_is_not_there_is_told(tmp_path):
     with pytest.raises(
-        ValueError, match="transitions.xyz has no optical of V_W, but V_Se electron_attachment"
+        ValueError, match=r"transitions.xyz has no optical of V_W \(of which it has: none\): label the defect"
     ):
         transitions.read(FILE, "V_W", "optical")
     frames = [atoms for atoms in dataset.read(FILE) if atoms.info["state"] == "ground"]

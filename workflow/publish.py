@@ -100,7 +100,8 @@ NUMBERS = [
      "{0[1][irrep]} {0[1][frequency_THz]:.2f} THz, {0[2][irrep]} {0[2][frequency_THz]:.2f} THz"),
     ("Shift of A2 at 6.87 THz by biaxial strain", "11_strain", "modes/5", "{0[per_cm_per_percent]:.2f} ± {0[error]:.2f} cm⁻¹ per %"),
     ("Huang–Rhys factor of electron attachment to V_Se in 3×3 from the same forces, model / DFT", "12_emission", "defects/V_Se/in_cell",
-     "{0[wse2-defects][forces at the ground state's minimum][S]:.2f} / {0[DFT][forces at the ground state's minimum][S]:.2f}"),
+     "{0[electron_attachment, wse2-defects][forces at the ground state's minimum][S]:.2f} / "
+     "{0[electron_attachment, DFT][forces at the ground state's minimum][S]:.2f}"),
     ("Huang–Rhys factor of electron attachment, isolated V_Se", "12_emission", "defects/V_Se/total", "{0[S]:.2f} ± {0[error]:.2f}"),
     ("Huang–Rhys factor of electron attachment, isolated V_Se2", "12_emission", "defects/V_Se2/total", "{0[S]:.2f} ± {0[error]:.2f}"),
     ("Share of it in the strongest peak, V_Se2", "12_emission", "defects/V_Se2/peaks/0", "{0[share]:.0%} at {0[meV]:.1f} meV"),

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 
 from defectphonons import chebyshev, embedding, spectra
 from defectphonons.embedding import Embedded
@@ -12,9 +13,30 @@ from defectphonons.potentials import Potential
 from defectphonons.spectra import Groups, Spectrum
 from defectphonons.structures import Defect
 from defectphonons.tmatrix import Resonance
+from helpers import defects
 from helpers.models import evaluation
 
 AT_DEFECT = 0.1  # weight at the defect from which a resonance is compared
+
+
+def cut_out(run: Any, name: str, potential: Potential) -> tuple[Defect, Atoms, Embedded, float]:
+    """Relax the cell with the defect `name`, free it of the strain of its images, and cut the defect out.
+
+    Returns the ideal defect and its relaxed cell, the defect that `run.radius` embeds in the sheet, and its elastic dipole in eV.
+    RuntimeError if the cut breaks the sum rule of the force constants.
+    """
+    cell = run.cell(name)
+    primitive, defect, relaxed = defects.relaxed_defect(cell, potential)
+    without_images, released, dipole = embedding.without_image_strain(
+        primitive, defect, relaxed, potential, cell.shared_folder / "relaxed"
+    )
+    how = {"radius": run.radius, "dtype": run.dtype, "folder": cell.shared_folder}
+    embedded, residuals = embedding.embed(primitive, without_images, released, potential, **how)
+    if max(residuals["sum_rule"], residuals["permutation"]) > 1e-10:
+        raise RuntimeError(
+            f"{name}, cut out at {run.radius} A, breaks the sum rule or the symmetry of its constants: {residuals}"
+        )
+    return defect, relaxed, embedded, dipole
 
 
 def groups(embedded: Embedded, defect: Defect) -> Groups:

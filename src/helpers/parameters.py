@@ -676,7 +676,13 @@ class Emission(WithCommittee, SeveralDefects):
     defects: Annotated[list[str], BeforeValidator(literal), Field(min_length=1)] = ["V_Se2", "V_Se"]
     transition: str = "electron_attachment"
     transitions: str = "reference/transitions.xyz"
-    sizes: Annotated[Increasing[Annotated[int, Field(ge=6, le=400)]], Field(min_length=2)] = [6, 12, 24, 48, 96]
+    sizes: Annotated[Increasing[Annotated[int, Field(ge=6, le=400)]], Field(min_length=2)] = [
+        6,
+        12,
+        24,
+        48,
+        96,
+    ]
     za_gaps: Annotated[list[Annotated[float, Field(ge=0.0, le=3.0)]], BeforeValidator(literal), Field(min_length=1)] = [
         0.0, 0.5, 1.0,
     ]  # fmt: skip

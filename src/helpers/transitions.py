@@ -69,34 +69,43 @@ class Transition:
         return vectors - masses @ vectors / masses.sum()
 
 
-def read(path: Path, defect: str, transition: str) -> dict[int, Transition]:
-    """Read a transition of a defect in the cells that a file has it in, by their size n; smaller ones first.
+def of(path: Path, defect: str) -> dict[str, dict[int, Transition]]:
+    """Read the transitions of a defect that a file has, each in its cells, by their size n; smaller ones first.
 
     Frames of extended XYZ with forces and the keys `defect`, `transition`, `state` and `geometry` ("ground" or "final"). ValueError
-    if there is none, and if one that is needed is missing.
+    if one that is needed is missing.
     """
-    cells: dict[int, dict[tuple[str, str], Atoms]] = {}
-    known = set()
+    kept: dict[str, dict[int, dict[tuple[str, str], Atoms]]] = {}
     for atoms in ase.io.read(path, ":", format="extxyz"):
-        name = str(atoms.info.get("defect")), str(atoms.info.get("transition"))
-        known.add(" ".join(name))
-        if name == (defect, transition):
-            frames = cells.setdefault(len(atoms), {})
-            frames[str(atoms.info.get("state")), str(atoms.info.get("geometry"))] = atoms
-    if not cells:
+        if atoms.info.get("defect") == defect:
+            cells = kept.setdefault(str(atoms.info.get("transition")), {})
+            cells.setdefault(len(atoms), {})[
+                str(atoms.info.get("state")), str(atoms.info.get("geometry"))
+            ] = atoms
+    for name, cells in kept.items():
+        for size, frames in cells.items():
+            for state in STATES:
+                if (state, "ground") not in frames:
+                    raise ValueError(
+                        f"{path.name} lacks the {state} state at the ground state's minimum for {name} of {defect} in a cell of "
+                        f"{size} atoms: forces of both states there say what pushes the atoms; label it"
+                    )
+    found = {
+        name: [Transition(defect, frames) for _, frames in sorted(cells.items())]
+        for name, cells in kept.items()
+    }
+    return {name: {one.n: one for one in cells} for name, cells in found.items()}
+
+
+def read(path: Path, defect: str, transition: str) -> dict[int, Transition]:
+    """Return one transition of a defect, as `of` reads it; ValueError if the file has none of this name."""
+    known = of(path, defect)
+    if transition not in known:
         raise ValueError(
-            f"{path.name} has no {transition} of {defect}, but {', '.join(sorted(known))}: label the defect in both states "
-            "(docs/emission.md says how) or choose one of these"
+            f"{path.name} has no {transition} of {defect} (of which it has: {', '.join(known) or 'none'}): label the defect in both "
+            "states, as docs/emission.md says, or choose one that is there"
         )
-    for size, frames in cells.items():
-        for state in STATES:
-            if (state, "ground") not in frames:
-                raise ValueError(
-                    f"{path.name} lacks the {state} state at the ground state's minimum for {transition} of {defect} in a cell of "
-                    f"{size} atoms: forces of both states there say what pushes the atoms; label it"
-                )
-    found = [Transition(defect, frames) for _, frames in sorted(cells.items())]
-    return {one.n: one for one in found}
+    return known[transition]
 
 
 def symmetric_part(atoms: Atoms, vectors: np.ndarray) -> np.ndarray:
