@@ -668,7 +668,7 @@ class UnderStrain(Sampled, WithDefect):
         return DefectiveCell(**self.shared(DefectiveCell) | {"strain": strain})
 
 
-class Emission(WithCommittee, SeveralDefects):
+class Emission(SeveralDefects, WithCommittee):
     """12_emission."""
 
     step: ClassVar[str] = "12_emission"

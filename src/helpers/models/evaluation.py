@@ -158,6 +158,21 @@ def relaxed_by_dft(formula: str, defects: list[str]) -> dict[str, Atoms]:
     return {name: relaxed[name] for name in defects if name in relaxed}
 
 
+def constants_in_cell(run: Any, defect: str, atoms: Atoms, potential: Potential) -> dict[str, np.ndarray]:
+    """Return the force constants (N, N, 3, 3) in eV/A^2 of a cell that DFT has relaxed, by the model and, where they are there, by DFT.
+
+    The model's are those at its own minimum, which keeps the symmetry and the lattice of `atoms`. `run` is one of 12.
+    """
+    relaxed = relaxation.relax(atoms, potential, hold_symmetry=True, folder=run.folder / "relaxed")
+    ours = force_constants.analytic(relaxed, 1, potential, dtype=run.dtype, folder=run.folder)
+    constants = {run.model_name: ours.force_constants}
+    if run.formula == FORMULA and defect == dft_vacancy().name:
+        (dft,) = symmetrised(reference("vacancy_3x3"))
+        if len(dft.supercell) == len(atoms):
+            constants["DFT"] = dft.force_constants
+    return constants
+
+
 def along_displacement(frames: list[Atoms], forces: list[np.ndarray]) -> float:
     """Return the frequency in THz of motion along the displacement between two frames, from the forces (N, 3) in eV/A on both.
 
