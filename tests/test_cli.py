@@ -1,5 +1,6 @@
 """The command `wse2`: help at once, one line where it cannot do what it is asked, and what each command passes on."""
 
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 
-from defectphonons import force_constants, potentials
+from defectphonons import force_constants, potentials, structures
 from helpers import cli, proposing
 from helpers.data import dft, selection
 from helpers.models import potential, shipping
@@ -61,6 +62,7 @@ except SystemExit:
         (["force-constants", "POSCAR", "--model", "none"], "model = 'none': no file"),
         (["force-constants", "POSCAR", "--model", "x", "--supercell", "2", "2", "0"], "--supercell 2 2 0: must be three"),
         (["force-constants", "POSCAR", "--model", "x", "-o", "fc.hdf5"], "-o fc.hdf5: must end in .yaml.xz"),
+        (["label", "a.xyz", "b.xyz", "--occupations", "1 | 3"], "occupations = '1 | 3' with charge 0: must be two lists"),
         (["propose", "out.xyz", "--kind", "interstitial"], "--kind interstitial: no kind begins so"),
     ],
 )  # fmt: skip
@@ -84,6 +86,22 @@ def test_labels_have_the_convergence_of_our_data_unless_asked(monkeypatch, capsy
     files = Path("in.xyz"), Path("out.xyz")
     assert asked == [(*files, dft.Settings(), 1), (*files, dft.Settings(density=1e-6), 2)]
     assert capsys.readouterr().err == "frame 3: did not converge\n" * 2
+
+
+def test_a_frame_is_relaxed_by_dft_from_the_force_constants_of_a_model(tmp_path, monkeypatch):
+    model = potential.load("wse2-small")
+    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(dft, "calculator", lambda *given: model.calculator)
+    atoms = structures.monolayer("WSe2", 3.32, 3.45)
+    atoms.info["state"] = "final"
+    ase.io.write(tmp_path / "in.xyz", atoms, format="extxyz")
+    with pytest.raises(SystemExit, match="0"):
+        cli.app(
+            ["label", f"{tmp_path}/in.xyz", f"{tmp_path}/out.xyz", "--charge", "-1", "--relax", "wse2-small"]
+        )
+    (relaxed,) = ase.io.read(tmp_path / "out.xyz", ":")
+    assert abs(relaxed.get_forces()).max() < 0.004 and 0 < relaxed.info["steps"] < 5
+    assert relaxed.info["state"] == "final" and json.loads(relaxed.info["dft"])["charge"] == -1
 
 
 def test_a_fine_tuned_model_is_shipped_with_the_runs_before(monkeypatch, capsys):
