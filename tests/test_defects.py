@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import atomic_masses
 from scipy.sparse import bsr_array, diags_array
 
@@ -255,3 +256,20 @@ def test_a_frequency_along_a_displacement_is_that_of_the_spring():
         forces.append(np.array([[0, 0, pull], [0, 0, -pull]]))
     expected = np.sqrt(stiffness * (1 / heavy + 1 / light) * embedding.TO_THZ2)
     assert evaluation.along_displacement(frames, forces) == pytest.approx(expected)
+
+
+def test_formation_energies_follow_from_the_energies_of_sheet_and_elements():
+    relaxed = evaluation.relaxed_by_dft("WSe2", ["V_Se", "V_Se2", "O_Se"])
+    energies = {name: evaluation.formation_energies(atoms) for name, atoms in relaxed.items()}
+    # By hand, from the energies in data/: sheet -20.21136, V_Se in 3 x 3 -175.71951, Se -3.4787, W -11.5630 eV.
+    assert energies["V_Se"] == pytest.approx({"Se-rich": 2.704, "Se-poor": 1.859}, abs=0.002)
+    formation = -20.21136 + 11.5630 + 2 * 3.4787  # of the sheet
+    for name, missing in (("V_Se", 1), ("V_Se2", 2), ("O_Se", 1)):
+        assert energies[name]["Se-poor"] - energies[name]["Se-rich"] == pytest.approx(missing * formation / 2, abs=1e-3)
+    # Y. J. Zheng and S. Y. Quek, arXiv 1901.05238: V_Se2 at least 1 eV above V_Se, O on the site of Se far below.
+    assert energies["V_Se2"]["Se-poor"] > energies["V_Se"]["Se-poor"] + 1
+    assert energies["O_Se"]["Se-rich"] < 0
+    unknown = relaxed["V_Se"].copy()
+    unknown.symbols[1] = "S"
+    unknown.calc = SinglePointCalculator(unknown, energy=-175.0)
+    assert np.isnan(evaluation.formation_energies(unknown)["Se-rich"])

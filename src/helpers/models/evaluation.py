@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import time
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -156,6 +157,28 @@ def relaxed_by_dft(formula: str, defects: list[str]) -> dict[str, Atoms]:
     }
     relaxed[dft_vacancy().name] = read(paths.REFERENCE / "vacancy_3x3.xyz")
     return {name: relaxed[name] for name in defects if name in relaxed}
+
+
+def formation_energies(relaxed: Atoms) -> dict[str, float]:
+    """Return the formation energy in eV of a defect in a cell that DFT has relaxed, at the ends "Se-rich" and "Se-poor".
+
+    E(defect) - E(sheet) + the chemical potentials of the atoms that it lacks - those of the atoms that it has more. Se is that of the
+    bulk or W is; the other follows from the energy of the sheet. O is that of the molecule. NaN for an element of which
+    data/reference has no energy.
+    """
+    elements = json.loads((paths.REFERENCE / "elements.json").read_text())
+    sheet = min(read(paths.REFERENCE / "monolayer.xyz", ":"), key=lambda atoms: atoms.get_potential_energy())
+    energy = sheet.get_potential_energy()
+    cells = round(relaxed.get_volume() / sheet.get_volume())
+    perfect, there = (Counter(atoms.symbols) for atoms in (sheet, relaxed))
+    lacking = {symbol: cells * perfect[symbol] - there[symbol] for symbol in perfect | there}
+    bulk = {symbol: elements.get(symbol, {}).get("energy_eV", np.nan) for symbol in lacking}
+    ends = {"Se-rich": {"W": energy - 2 * bulk["Se"]}, "Se-poor": {"Se": (energy - bulk["W"]) / 2}}
+    excess = relaxed.get_potential_energy() - cells * energy
+    return {
+        end: float(excess + sum(count * (bulk | fixed)[symbol] for symbol, count in lacking.items() if count))
+        for end, fixed in ends.items()
+    }
 
 
 def constants_in_cell(run: Any, defect: str, atoms: Atoms, potential: Potential) -> dict[str, np.ndarray]:
