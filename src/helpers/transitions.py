@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import ase.io
 import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic, get_distances
@@ -13,6 +12,7 @@ from scipy.signal import find_peaks, peak_widths
 from defectphonons import emission, structures
 from defectphonons.embedding import Embedded
 from defectphonons.relaxation import HeldSymmetry
+from helpers.data import dataset
 
 STATES = ("ground", "final")
 
@@ -34,13 +34,8 @@ class Transition:
 
     @property
     def n(self) -> int:
-        """Return how many primitive cells lie along each side of the cell."""
-        return round(np.sqrt(sum(self.ground.symbols == self.metal)))
-
-    @property
-    def metal(self) -> str:
-        """Return the element in the plane, which is the heaviest here."""
-        return self.ground.symbols[self.ground.numbers.argmax()]
+        """Return how many primitive cells, of three atoms, lie along each side of the cell, which may lack some."""
+        return int(np.ceil(np.sqrt(len(self.ground) / 3)))
 
     @cached_property
     def pushes(self) -> dict[str, np.ndarray]:
@@ -72,11 +67,11 @@ class Transition:
 def of(path: Path, defect: str) -> dict[str, dict[int, Transition]]:
     """Read the transitions of a defect that a file has, each in its cells, by their size n; smaller ones first.
 
-    Frames of extended XYZ with forces and the keys `defect`, `transition`, `state` and `geometry` ("ground" or "final"). ValueError
-    if one that is needed is missing.
+    Frames of extended XYZ with energy, forces and the keys `defect`, `transition`, `state` and `geometry` ("ground" or "final"). ValueError
+    if one that is needed is missing, or has no energy and forces.
     """
     kept: dict[str, dict[int, dict[tuple[str, str], Atoms]]] = {}
-    for atoms in ase.io.read(path, ":", format="extxyz"):
+    for atoms in dataset.read(path):
         if atoms.info.get("defect") == defect:
             cells = kept.setdefault(str(atoms.info.get("transition")), {})
             cells.setdefault(len(atoms), {})[
