@@ -117,7 +117,7 @@ JUDGES = ("07_comparison", "08_dilute_limit", "11_strain")
 # Of NUMBERS, what README shows: by the beginning of the label.
 FIRST = (
     "Modes of the vacancy in 3×3", "Redistributed spectral weight of the local DOS of the vacancy in 3×3", "Force RMSE in a 6×6", "Lattice constant of the model",
-    "The three W move towards", "Redistributed spectral weight of the local DOS, 6 × 6", "Narrowest optical resonance", "Statements of the thesis",
+    "The three W move towards", "Redistributed spectral weight of the local DOS, 6 × 6", "Narrowest optical resonance A2", "Huang–Rhys factor of electron attachment, isolated V_Se2", "Statements of the thesis",
 )  # fmt: skip
 
 # What check_stale compares with: key of each notebook, what it draws and prints and a checksum of its outputs; the same of
