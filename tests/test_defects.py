@@ -265,7 +265,9 @@ def test_formation_energies_follow_from_the_energies_of_sheet_and_elements():
     assert energies["V_Se"] == pytest.approx({"Se-rich": 2.704, "Se-poor": 1.859}, abs=0.002)
     formation = -20.21136 + 11.5630 + 2 * 3.4787  # of the sheet
     for name, missing in (("V_Se", 1), ("V_Se2", 2), ("O_Se", 1)):
-        assert energies[name]["Se-poor"] - energies[name]["Se-rich"] == pytest.approx(missing * formation / 2, abs=1e-3)
+        assert energies[name]["Se-poor"] - energies[name]["Se-rich"] == pytest.approx(
+            missing * formation / 2, abs=1e-3
+        )
     # Y. J. Zheng and S. Y. Quek, arXiv 1901.05238: V_Se2 at least 1 eV above V_Se, O on the site of Se far below.
     assert energies["V_Se2"]["Se-poor"] > energies["V_Se"]["Se-poor"] + 1
     assert energies["O_Se"]["Se-rich"] < 0

@@ -43,10 +43,10 @@ PICTURES = {
     "11_strain/shifts": ("strain_shifts", "Shift of each candidate localised mode of the vacancy against biaxial strain: all soften as the sheet is stretched, nearly in proportion."),
     "11_strain/splittings": ("strain_splittings", "The two parts, A' and A'', of each pair E of the vacancy stretched along zigzag and compressed along armchair, by their shift from the unstrained pair. Both strains split it alike."),
     "11_strain/local_dos": ("strain_local_dos", "Local density of states at the vacancy under biaxial strain, compressed at the bottom and stretched at the top, with a tick at each mode that is followed."),
-    "12_emission/pushes": ("emission_pushes", "Forces on the atoms at each defect when its electronic state changes, from above and from the side; a cross marks its middle."),
-    "12_emission/spectral_density": ("emission_spectral_density", "Spectral density of the isolated defects, and the partial Huang–Rhys factors of the modes of a small cell. Localised modes are sharp, passing phonons broad."),
+    "12_emission/pushes": ("emission_pushes", "Forces in the final electronic state less those in the ground state on the atoms at each defect, from above and from the side; a cross marks its middle."),
+    "12_emission/spectral_density": ("emission_spectral_density", "Spectral density of the isolated defects, and the partial Huang–Rhys factors of the modes of a small cell. A bound state is one sharp line, resonances have a width."),
     "12_emission/totals_by_size": ("emission_totals", "Total Huang–Rhys factor against the size of the cell, for a free sheet and on substrates that hold flexural phonons at a gap."),
-    "12_emission/lines": ("emission_lines", "Emission lines of the defects at several temperatures. The zero-phonon line is the peak at 0, sidebands lie below it."),
+    "12_emission/lines": ("emission_lines", "Line shapes of electron attachment at several temperatures. The zero-phonon line is the peak at 0. What a transition leaves in the lattice lies to the right; an emitted photon lacks it."),
 }  # fmt: skip
 FIGURES = {picture: name for picture, (name, _) in PICTURES.items() if name}
 

@@ -1,4 +1,4 @@
-"""Electronic transitions of a defect as DFT has them: the forces that push its atoms, and where the push leads."""
+"""Electronic transitions of a defect by DFT: the difference of the forces in both states, and the displacement of their minima."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,8 +34,8 @@ class Transition:
 
     @property
     def n(self) -> int:
-        """Return how many primitive cells, of three atoms, lie along each side of the cell, which may lack some."""
-        return int(np.ceil(np.sqrt(len(self.ground) / 3)))
+        """Return how many primitive cells, of three atoms, lie along each side of the cell, which may lack some or have more."""
+        return round(np.sqrt(len(self.ground) / 3))
 
     @cached_property
     def pushes(self) -> dict[str, np.ndarray]:
@@ -63,27 +63,50 @@ class Transition:
         masses = self.ground.get_masses()
         return vectors - masses @ vectors / masses.sum()
 
+    @property
+    def rises(self) -> dict[str, float]:
+        """Return by how much (eV) the energy of each state rises from its own minimum to the other's, where DFT has all four."""
+        if len(self.frames) < 4:
+            return {}
+        other = dict(zip(STATES, reversed(STATES), strict=True))
+        energies = {key: dataset.energy(atoms) for key, atoms in self.frames.items()}
+        return {state: energies[state, other[state]] - energies[state, state] for state in STATES}
+
 
 def of(path: Path, defect: str) -> dict[str, dict[int, Transition]]:
     """Read the transitions of a defect that a file has, each in its cells, by their size n; smaller ones first.
 
     Frames of extended XYZ with energy, forces and the keys `defect`, `transition`, `state` and `geometry` ("ground" or "final"). ValueError
-    if one that is needed is missing, or has no energy and forces.
+    if one that is needed is missing, is there twice, or has other places than that of the other state, and if one has no forces.
     """
     kept: dict[str, dict[int, dict[tuple[str, str], Atoms]]] = {}
     for atoms in dataset.read(path):
         if atoms.info.get("defect") == defect:
             cells = kept.setdefault(str(atoms.info.get("transition")), {})
-            cells.setdefault(len(atoms), {})[
-                str(atoms.info.get("state")), str(atoms.info.get("geometry"))
-            ] = atoms
+            frames, key = (
+                cells.setdefault(len(atoms), {}),
+                tuple(str(atoms.info.get(one)) for one in ("state", "geometry")),
+            )
+            if key in frames:
+                raise ValueError(
+                    f"{path.name} has two frames of {defect} with state={key[0]} geometry={key[1]}: leave one"
+                )
+            frames[key] = atoms
     for name, cells in kept.items():
         for size, frames in cells.items():
-            for state in STATES:
-                if (state, "ground") not in frames:
+            where = f"for {name} of {defect} in a cell of {size} atoms"
+            if missing := [state for state in STATES if (state, "ground") not in frames]:
+                raise ValueError(
+                    f"{path.name} lacks the {missing[0]} state at the ground state's minimum {where}: the difference of the forces of "
+                    "both states there is what couples; label it"
+                )
+            for geometry in STATES:
+                places = [
+                    frames[state, geometry].positions for state in STATES if (state, geometry) in frames
+                ]
+                if len(places) == 2 and not np.allclose(*places, atol=1e-4):
                     raise ValueError(
-                        f"{path.name} lacks the {state} state at the ground state's minimum for {name} of {defect} in a cell of "
-                        f"{size} atoms: forces of both states there say what pushes the atoms; label it"
+                        f"{path.name} has the two states at geometry={geometry} at different places {where}: label both at the same"
                     )
     found = {
         name: [Transition(defect, frames) for _, frames in sorted(cells.items())]
@@ -160,9 +183,9 @@ def factors(transition: Transition, force_constants: np.ndarray) -> dict[str, em
 
 
 def peaks(grid: np.ndarray, density: np.ndarray, least: float = 0.03) -> list[tuple[float, float, float]]:
-    """Return the peaks of S(w) (n,) on `grid` (n,) in THz: frequency and full width at half maximum in THz, share of S within it.
+    """Return the peaks of S(w) (n,) on `grid` (n,) in THz: frequency and full width at half prominence in THz, share of S within it.
 
-    Listed are those within whose width lies a share of `least` or more, the largest first.
+    A Gaussian has 76 % within it. Listed are those with a share of `least` or more, the largest first.
     """
     found, _ = find_peaks(density)
     _, _, left, right = peak_widths(density, found)

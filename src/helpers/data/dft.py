@@ -181,8 +181,8 @@ class Labeller(Calculator):
     def frame(self, atoms: Atoms) -> Atoms:
         """Return the labelled frame; it starts from the density of the one before, which must have the same atoms."""
         part = self.part(atoms)
-        if part.exists():
-            return read_part(part)
+        if (known := read_part(part)) is not None:
+            return known
         started = time.perf_counter()
         if self.engine is None:
             self.engine = calculator(atoms, self.settings, part.with_suffix(".txt"))
@@ -223,7 +223,7 @@ def relax(
     """Relax a cell by DFT, its symmetry held, and return the labelled frame of the last geometry.
 
     Quasi-Newton steps (BFGS) that begin with `hessian` (N, N, 3, 3) in eV/A^2, a model's force constants: three to five steps until
-    no force component exceeds `most` (eV/A), where steps without it take twenty. RuntimeError if so many `steps` are not enough.
+    no force exceeds `most` (eV/A), where steps without it take twenty. RuntimeError if so many `steps` are not enough.
     """
     relaxed = atoms.copy()
     relaxed.calc = labeller

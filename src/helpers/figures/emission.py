@@ -10,7 +10,7 @@ from helpers.figures.style import COLOURS, GREEN, LINES, MARKERS, ORANGE, SKY, V
 
 
 def pushes(defects: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Figure:
-    """Draw the forces (N, 3) in eV/A on the atoms at each defect, from above and from the side.
+    """Draw the force difference (N, 3) in eV/A of two states on the atoms at each defect, from above and from the side.
 
     Of each defect the places (N, 3) in A from its middle, the elements (N,) and the forces.
     """
@@ -51,12 +51,12 @@ def spectral_densities(
         coupled = cells[name].factors > 1e-3 * cells[name].total
         partial.vlines(
             cells[name].frequencies[coupled] * MEV, 0, cells[name].factors[coupled], color="black", linewidth=1.0,
-            label=f"modes of the {cell} cell, S$_k$",
+            label=f"S$_k$, Γ modes of the {cell} cell",
         )  # fmt: skip
         partial.set(ylabel="S$_k$", ylim=(0, None))
         handles = [*axes.get_legend_handles_labels()[0], *partial.get_legend_handles_labels()[0]]
         axes.legend(handles=handles, loc="upper right")
-    panels[-1, 0].set_xlabel("energy (meV)")
+    panels[-1, 0].set_xlabel("phonon energy ħω (meV)")
     return figure
 
 
@@ -67,7 +67,7 @@ def totals_by_size(totals: dict[str, dict[float, dict[int, float]]]) -> Figure:
         for (gap, sizes), colour, marker, line in zip(gaps.items(), COLOURS, MARKERS, LINES, strict=False):
             axes.plot(
                 list(sizes), list(sizes.values()), marker=marker, color=colour, linestyle=line, markersize=4,
-                label="free sheet" if gap == 0.0 else f"ZA from {gap:g} THz",
+                label="free sheet" if gap == 0.0 else f"springs along z, ZA from {gap:g} THz",
             )  # fmt: skip
         axes.set(title=name, xlabel="size n of the n × n cell", xscale="log", ylim=(0, None))
         axes.set_xticks(list(sizes), [str(n) for n in sizes])
@@ -78,17 +78,17 @@ def totals_by_size(totals: dict[str, dict[float, dict[int, float]]]) -> Figure:
 
 
 def lines(shapes: dict[str, dict[float, LineShape]], widest: float) -> Figure:
-    """Draw the emission line of each defect at each temperature (K), on a logarithmic scale, within `widest` meV of the zero-phonon line."""
+    """Draw the line shape of each defect at each temperature (K), on a logarithmic scale, up to `widest` meV left in the lattice."""
     figure, panels = new(6.3, 1.0 + 2.0 * len(shapes), nrows=len(shapes), sharex=True, squeeze=False)
     for axes, (name, temperatures) in zip(panels[:, 0], shapes.items(), strict=True):
         top = 0.0
         for (temperature, shape), colour, line in zip(temperatures.items(), COLOURS, LINES, strict=False):
-            detuning, intensity = shape.emission
-            axes.plot(detuning * MEV, intensity / MEV, line, color=colour, label=f"{temperature:g} K")
-            top = max(top, intensity.max() / MEV)
-        axes.set(
-            yscale="log", ylim=(1e-5 * top, 2 * top), xlim=(-widest, widest / 3), ylabel=f"{name}\n(1/meV)"
-        )
-    panels[0, 0].legend(loc="upper left")
-    panels[-1, 0].set_xlabel("photon energy less that of the zero-phonon line (meV)")
+            axes.plot(
+                shape.energies * MEV, shape.intensities / MEV, line, color=colour, label=f"{temperature:g} K"
+            )
+            top = max(top, shape.intensities.max() / MEV)
+        axes.set(yscale="log", ylim=(1e-5 * top, 2 * top), xlim=(-widest / 3, widest))
+        axes.set_ylabel(f"{name}\nline shape (1/meV)")
+    panels[0, 0].legend(loc="upper right")
+    panels[-1, 0].set_xlabel("energy left in the lattice (meV)")
     return figure
