@@ -103,8 +103,9 @@ NUMBERS = [
      "{0[electron_attachment, wse2-defects][forces at the ground state's minimum][S]:.2f} / "
      "{0[electron_attachment, DFT][forces at the ground state's minimum][S]:.2f}"),
     ("Huang–Rhys factor of electron attachment, isolated V_Se", "12_emission", "defects/V_Se/total", "{0[S]:.2f} ± {0[error]:.2f}"),
-    ("Huang–Rhys factor of electron attachment, isolated V_Se2", "12_emission", "defects/V_Se2/total", "{0[S]:.2f} ± {0[error]:.2f}"),
-    ("Share of it in the strongest peak, V_Se2", "12_emission", "defects/V_Se2/peaks/0", "{0[share]:.0%} at {0[meV]:.1f} meV"),
+    ("Huang–Rhys factor of electron attachment, V_Se2 in 3×3, from the displacement", "12_emission",
+     "defects/V_Se2/in_cell/electron_attachment, wse2-defects/displacements/S", "{:.2f}"),
+    ("Share of it within the sharpest peak, A1 of V_Se", "12_emission", "defects/V_Se/peaks/0", "{0[share]:.0%} at {0[meV]:.1f} meV"),
     ("Lattice constant with D3 against that without", "03_evaluation", "dispersion/all/lattice_constant_percent", "{:.1f} % apart"),
     ("States, defective minus pristine: all (exact: -3)", "05_defect", "integrated_dos/total", "{:.3f}"),
     ("States, defective minus pristine: on W (exact: 0)", "05_defect", "integrated_dos/W", "{:.3f}"),
@@ -117,7 +118,7 @@ JUDGES = ("07_comparison", "08_dilute_limit", "11_strain")
 # Of NUMBERS, what README shows: by the beginning of the label.
 FIRST = (
     "Modes of the vacancy in 3×3", "Redistributed spectral weight of the local DOS of the vacancy in 3×3", "Force RMSE in a 6×6", "Lattice constant of the model",
-    "The three W move towards", "Redistributed spectral weight of the local DOS, 6 × 6", "Narrowest optical resonance A2", "Huang–Rhys factor of electron attachment, isolated V_Se2", "Statements of the thesis",
+    "The three W move towards", "Redistributed spectral weight of the local DOS, 6 × 6", "Narrowest optical resonance A2", "Huang–Rhys factor of electron attachment, isolated V_Se", "Statements of the thesis",
 )  # fmt: skip
 
 # What check_stale compares with: key of each notebook, what it draws and prints and a checksum of its outputs; the same of

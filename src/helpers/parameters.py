@@ -686,7 +686,7 @@ class Emission(SeveralDefects, WithCommittee):
     za_gaps: Annotated[list[Annotated[float, Field(ge=0.0, le=3.0)]], BeforeValidator(literal), Field(min_length=1)] = [
         0.0, 0.5, 1.0,
     ]  # fmt: skip
-    steps: int = Field(default=2000, ge=50, le=10**5)
+    steps: int = Field(default=1200, ge=50, le=10**5)
     temperatures: Annotated[
         list[Annotated[float, Field(ge=0.0, le=1000.0)]], BeforeValidator(literal), Field(min_length=1)
     ] = [4.0, 77.0, 300.0]
