@@ -91,7 +91,7 @@ def test_words_change_nothing(before, sources):
 @pytest.mark.parametrize(
     ("module", "old", "new", "steps"),
     [
-        ("defectphonons/localisation", "ENHANCEMENT = 5.0", "ENHANCEMENT = 4.0", {"05_defect", "07_comparison", "08_dilute_limit", "11_strain"}),
+        ("defectphonons/localisation", "ENHANCEMENT = 5.0", "ENHANCEMENT = 4.0", {"05_defect", "07_comparison", "08_dilute_limit", "11_strain", "12_emission"}),
         ("defectphonons/localisation", "abs(both[0] - both[1]), grid) / 2", "abs(both[0] + both[1]), grid) / 2",
          {"03_evaluation", "05_defect", "06_radial_dos", "07_comparison", "08_dilute_limit", "11_strain"}),
         ("defectphonons/chebyshev", "count: int = 24", "count: int = 25", {"08_dilute_limit"}),

@@ -231,6 +231,8 @@ def nearest_shell(pristine: Atoms, site: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the atoms (n,) of the other species that are nearest to the atom `site`, and the vectors (n, 3) in A to them."""
     # A thin sheet has the atom across the plane as near as the others: it is not one of them.
     others = np.flatnonzero(pristine.numbers != pristine.numbers[site])
+    if not others.size:
+        return others, np.empty((0, 3))
     vectors = pristine.get_distances(site, others, mic=True, vector=True)
     lengths = np.linalg.norm(vectors, axis=1)
     near = lengths < 1.1 * lengths.min()
@@ -263,7 +265,7 @@ def distances_from_vacancy(atoms: Atoms, primitive: Atoms) -> np.ndarray:
     """Return the distances (N,) in A of the atoms from the nearest empty site; infinite where none is empty.
 
     A site of the supercell of `primitive`, scaled to the cell of `atoms` and moved onto their metal, is empty if `atoms` has
-    no atom within 1.5 A: O on a site of Se is 1.2 A nearer to the metal.
+    no atom within 1.5 A: a lighter chalcogen may be 1.2 A nearer to the metal.
     """
     n = int(np.ceil(np.sqrt(len(atoms) / len(primitive))))
     cell = atoms.cell.array / [[n], [n], [1]]

@@ -675,7 +675,7 @@ class Emission(SeveralDefects, WithCommittee):
     shown: ClassVar[tuple[str, ...]] = ("defects", "transition", "supercell", "strain", "model")
     defects: Annotated[list[str], BeforeValidator(literal), Field(min_length=1)] = ["V_Se2", "V_Se"]
     transition: str = "electron_attachment"
-    transitions: str = "reference/transitions.xyz"
+    transition_frames: str = "reference/transitions.xyz"
     sizes: Annotated[Increasing[Annotated[int, Field(ge=6, le=400)]], Field(min_length=2)] = [
         6,
         12,
@@ -698,7 +698,9 @@ class Emission(SeveralDefects, WithCommittee):
 
     @property
     def files(self) -> dict[str, Path]:
-        return super().files | {"transitions": paths.data_file(self.transitions, "transitions")}
+        return super().files | {
+            "transition_frames": paths.data_file(self.transition_frames, "transition_frames")
+        }
 
 
 def default_runs() -> dict[str, Run]:
