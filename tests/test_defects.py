@@ -1,6 +1,7 @@
 """Any defect, any strain: names, sites, symmetry; isolated in the sheet, against phonopy, a textbook chain, group theory."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from defectphonons.chebyshev import Cell
 from defectphonons.embedding import Embedded, Perfect
 from defectphonons.structures import Defect
 from helpers import defects, parameters
-from helpers.models import evaluation, potential
+from helpers.models import evaluation, potential, uncertainty
 
 N, RADIUS = 7, 11.5  # of the relaxed cell that is embedded; A
 
@@ -248,14 +249,30 @@ def test_a_frequency_along_a_displacement_is_that_of_the_spring():
     atoms = Atoms("SeO", positions=[[0, 0, 0], [0, 0, 2.0]])
     stiffness, (heavy, light) = 5.0, atoms.get_masses()
     moved = np.array([[0, 0, -0.01 / heavy], [0, 0, 0.01 / light]])
-    frames, forces = [], []
+    frames = []
     for sign in (1, -1):
         frames.append(atoms.copy())
         frames[-1].positions += sign * moved
         pull = stiffness * sign * (moved[1, 2] - moved[0, 2])
-        forces.append(np.array([[0, 0, pull], [0, 0, -pull]]))
+        frames[-1].calc = SinglePointCalculator(frames[-1], forces=[[0, 0, pull], [0, 0, -pull]])
     expected = np.sqrt(stiffness * (1 / heavy + 1 / light) * embedding.TO_THZ2)
-    assert evaluation.along_displacement(frames, forces) == pytest.approx(expected)
+    assert evaluation.along_displacement(*frames) == pytest.approx(expected)
+
+
+def test_dft_displaces_a_cell_both_ways_along_each_mode_and_the_committee_has_its_deviation():
+    frames = evaluation.displaced_along_modes("WSe2", ["V_Se2", "V_Se"])
+    assert {name for name, _ in frames} == {"V_Se2"} and not evaluation.displaced_along_modes(
+        "MoS2", ["V_Se2"]
+    )
+    (pair,) = frames.values()
+    middle = (pair[0].positions + pair[1].positions) / 2
+    (relaxed,) = evaluation.relaxed_by_dft("WSe2", ["V_Se2"]).values()
+    assert middle == pytest.approx(relaxed.positions, abs=1e-6)
+    run = SimpleNamespace(model="wse2-defects")
+    model = potential.load(run.model)
+    (spread,) = uncertainty.along_modes(run, model, frames).values()
+    error = evaluation.along_displacement(*pair, model) - evaluation.along_displacement(*pair)
+    assert 0.2 * abs(error) < spread < 5 * abs(error)  # as large as the error, which DFT tells
 
 
 def test_formation_energies_follow_from_the_energies_of_sheet_and_elements():

@@ -181,7 +181,7 @@ def test_fixed_occupations_hold_the_electrons_of_the_cell(settings, expected):
         ({"occupations": "1 1 0 0"}, 8, "must be two lists"),
         ({"occupations": "one | one"}, 8, "must be two lists"),
         ({"occupations": "1 | 1"}, 9, "of 9 electrons when neutral, is not"),
-        ({"occupations": "1 | 1", "spin": True}, 8, "when neutral and with spin, is not"),
+        ({"occupations": "1 | 1", "spin": True}, 8, "with spin: leave one of them out"),
     ],
 )
 def test_occupations_that_cannot_be_are_refused(settings, electrons, line):

@@ -22,7 +22,7 @@ def constants():
 
 
 def test_the_negative_vacancy_has_the_factor_that_another_script_found(constants):
-    vacancy = transitions.read(FILE, "V_Se", "electron_attachment")[3]
+    vacancy = transitions.read(FILE, "V_Se", "electron_attachment")["electron_attachment"][3]
     found = transitions.factors(vacancy, constants)["forces at the ground state's minimum"]
     assert found.total == pytest.approx(0.47, abs=0.005)
     assert found.frequencies[found.factors.argmax()] == pytest.approx(2.80, abs=0.01)
@@ -30,7 +30,7 @@ def test_the_negative_vacancy_has_the_factor_that_another_script_found(constants
 
 
 def test_harmonic_states_have_one_factor_whatever_it_is_computed_from(constants):
-    vacancy = transitions.read(FILE, "V_Se", "electron_attachment")[3]
+    vacancy = transitions.read(FILE, "V_Se", "electron_attachment")["electron_attachment"][3]
     moved = 0.1 * vacancy.pushes["ground"]
     moved -= vacancy.ground.get_masses() @ moved / vacancy.ground.get_masses().sum()
     push = np.einsum("ijab,jb->ia", constants, moved)
@@ -63,7 +63,7 @@ def embedded():
 
 
 def test_forces_find_their_sites_and_equally_near_images_share_them(embedded):
-    vacancy = transitions.read(FILE, "V_Se", "electron_attachment")[3]
+    vacancy = transitions.read(FILE, "V_Se", "electron_attachment")["electron_attachment"][3]
     push = vacancy.pushes["ground"]
     on_site = transitions.on_sites(vacancy, push, embedded)
     assert on_site.sum(axis=0) == pytest.approx(push.sum(axis=0), abs=1e-12)
@@ -79,7 +79,7 @@ def test_forces_find_their_sites_and_equally_near_images_share_them(embedded):
 
 
 def test_a_cell_in_another_order_or_with_another_defect_is_refused(embedded):
-    vacancy = transitions.read(FILE, "V_Se", "electron_attachment")[3]
+    vacancy = transitions.read(FILE, "V_Se", "electron_attachment")["electron_attachment"][3]
     atoms = vacancy.ground[::-1]
     for other in (
         transitions.Transition("V_Se", {("ground", "ground"): atoms}),

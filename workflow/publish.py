@@ -95,9 +95,12 @@ NUMBERS = [
     ("Atoms in them", "09_active_learning", "within_10_percent", "{0[committee][atoms]:.0f} / {0[random][atoms]:.0f}"),
     ("Bound state of the isolated V_Se2 in the gap", "10_defects", "defects/V_Se2/bound_states/0",
      "{0[irrep]}, {0[frequency_THz]:.2f} THz, {0[weights][local]:.2f} of it on the three W"),
-    ("The same mode in 3×3, along one pattern, model / DFT", "10_defects", "breathing", "{0[model_THz]:.2f} / {0[dft_THz]:.2f} THz"),
+    ("The same mode in 3×3, along one pattern, model / DFT", "10_defects", "defects/V_Se2/along_modes/A1' of three W",
+     "{0[model_THz]:.2f} ± {0[deviation_THz]:.2f} / {0[dft_THz]:.2f} THz"),
     ("Bound states of the isolated O_Se above all bands", "10_defects", "defects/O_Se/bound_states",
      "{0[1][irrep]} {0[1][frequency_THz]:.2f} THz, {0[2][irrep]} {0[2][frequency_THz]:.2f} THz"),
+    ("E of O_Se in 3×3, along one pattern, model / DFT", "10_defects", "defects/O_Se/along_modes/E of O",
+     "{0[model_THz]:.2f} ± {0[deviation_THz]:.2f} / {0[dft_THz]:.2f} THz"),
     ("Shift of A2 at 6.87 THz by biaxial strain", "11_strain", "modes/5", "{0[per_cm_per_percent]:.2f} ± {0[error]:.2f} cm⁻¹ per %"),
     ("Huang–Rhys factor of electron attachment to V_Se in 3×3 from the same forces, model / DFT", "12_emission", "defects/V_Se/in_cell",
      "{0[electron_attachment, wse2-defects][forces at the ground state's minimum][S]:.2f} / "

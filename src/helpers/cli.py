@@ -124,8 +124,6 @@ def label(
     from helpers.data import dft
 
     settings = dft.Settings(density=density, charge=charge, spin=spin, occupations=occupations)
-    if occupations:
-        dft.fixed_occupations(settings, 2)
     if importlib.util.find_spec("gpaw") is None:
         raise ValueError(dft.INSTALL)
     if relax:

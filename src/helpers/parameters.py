@@ -577,7 +577,7 @@ class SeveralDefects(Simulation):
         return DefectiveCell(**self.shared(DefectiveCell) | {"defect": defect})
 
 
-class Defects(SeveralDefects):
+class Defects(SeveralDefects, WithCommittee):
     """10_defects."""
 
     step: ClassVar[str] = "10_defects"

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.geometry import find_mic, get_distances
+from ase.geometry import find_mic
 from scipy.signal import find_peaks, peak_widths
+from scipy.spatial import cKDTree
 
 from defectphonons import emission, structures
 from defectphonons.embedding import Embedded
@@ -60,8 +61,7 @@ class Transition:
             return None
         moved = self.frames["final", "final"].positions - self.ground.positions
         vectors, _ = find_mic(moved, self.ground.cell, self.ground.pbc)
-        masses = self.ground.get_masses()
-        return vectors - masses @ vectors / masses.sum()
+        return vectors
 
     @property
     def rises(self) -> dict[str, float]:
@@ -73,57 +73,50 @@ class Transition:
         return {state: energies[state, other[state]] - energies[state, state] for state in STATES}
 
 
-def of(path: Path, defect: str) -> dict[str, dict[int, Transition]]:
+def read(path: Path, defect: str, needed: str) -> dict[str, dict[int, Transition]]:
     """Read the transitions of a defect that a file has, each in its cells, by their size n; smaller ones first.
 
     Frames of extended XYZ with energy, forces and the keys `defect`, `transition`, `state` and `geometry` ("ground" or "final"). ValueError
-    if one that is needed is missing, is there twice, or has other places than that of the other state, and if one has no forces.
+    if the transition `needed` is not among them, if a frame is there twice, or if a cell lacks one, as `check` has it.
     """
     kept: dict[str, dict[int, dict[tuple[str, str], Atoms]]] = {}
     for atoms in dataset.read(path):
         if atoms.info.get("defect") == defect:
             cells = kept.setdefault(str(atoms.info.get("transition")), {})
-            frames, key = (
-                cells.setdefault(len(atoms), {}),
-                tuple(str(atoms.info.get(one)) for one in ("state", "geometry")),
-            )
-            if key in frames:
+            frames = cells.setdefault(len(atoms), {})
+            state, geometry = str(atoms.info.get("state")), str(atoms.info.get("geometry"))
+            if (state, geometry) in frames:
                 raise ValueError(
-                    f"{path.name} has two frames of {defect} with state={key[0]} geometry={key[1]}: leave one"
+                    f"{path.name} has two frames of {defect} with state={state} geometry={geometry}: leave one"
                 )
-            frames[key] = atoms
-    for name, cells in kept.items():
-        for size, frames in cells.items():
-            where = f"for {name} of {defect} in a cell of {size} atoms"
-            if missing := [state for state in STATES if (state, "ground") not in frames]:
-                raise ValueError(
-                    f"{path.name} lacks the {missing[0]} state at the ground state's minimum {where}: the difference of the forces of "
-                    "both states there is what couples; label it"
-                )
-            for geometry in STATES:
-                places = [
-                    frames[state, geometry].positions for state in STATES if (state, geometry) in frames
-                ]
-                if len(places) == 2 and not np.allclose(*places, atol=1e-4):
-                    raise ValueError(
-                        f"{path.name} has the two states at geometry={geometry} at different places {where}: label both at the same"
-                    )
-    found = {
-        name: [Transition(defect, frames) for _, frames in sorted(cells.items())]
-        for name, cells in kept.items()
-    }
-    return {name: {one.n: one for one in cells} for name, cells in found.items()}
-
-
-def read(path: Path, defect: str, transition: str) -> dict[int, Transition]:
-    """Return one transition of a defect, as `of` reads it; ValueError if the file has none of this name."""
-    known = of(path, defect)
-    if transition not in known:
+            frames[state, geometry] = atoms
+    if needed not in kept:
         raise ValueError(
-            f"{path.name} has no {transition} of {defect} (of which it has: {', '.join(known) or 'none'}): label the defect in both "
+            f"{path.name} has no {needed} of {defect} (of which it has: {', '.join(kept) or 'none'}): label the defect in both "
             "states, as docs/emission.md says, or choose one that is there"
         )
-    return known[transition]
+    found: dict[str, dict[int, Transition]] = {}
+    for name, cells in kept.items():
+        for size, frames in sorted(cells.items()):
+            check(frames, path.name, f"for {name} of {defect} in a cell of {size} atoms")
+            one = Transition(defect, frames)
+            found.setdefault(name, {})[one.n] = one
+    return found
+
+
+def check(frames: dict[tuple[str, str], Atoms], file: str, where: str) -> None:
+    """Refuse (ValueError) a cell without both states at the ground state's minimum, or with two states at different places."""
+    if missing := [state for state in STATES if (state, "ground") not in frames]:
+        raise ValueError(
+            f"{file} lacks the {missing[0]} state at the ground state's minimum {where}: the difference of the forces of "
+            "both states there is what couples; label it"
+        )
+    for geometry in STATES:
+        places = [frames[state, geometry].positions for state in STATES if (state, geometry) in frames]
+        if len(places) == 2 and not np.allclose(*places, atol=1e-4):
+            raise ValueError(
+                f"{file} has the two states at geometry={geometry} at different places {where}: label both at the same"
+            )
 
 
 def symmetric_part(atoms: Atoms, vectors: np.ndarray) -> np.ndarray:
@@ -158,11 +151,11 @@ def on_sites(transition: Transition, vectors: np.ndarray, embedded: Embedded) ->
     lengths = np.linalg.norm(places, axis=2)
     nearest = lengths < lengths.min(axis=1, keepdims=True) + 0.01
     on_site = np.zeros((len(embedded.sites), 3))
-    _, apart = get_distances(places.reshape(-1, 3), embedded.places)
-    for atom, image in zip(*np.nonzero(nearest), strict=True):
-        distances = apart[9 * atom + image]
-        if distances.min() < 0.01:
-            on_site[distances.argmin()] += vectors[atom] / nearest[atom].sum()
+    atoms, _ = np.nonzero(nearest)
+    apart, sites = cKDTree(embedded.places).query(places[nearest])
+    there = apart < 0.01
+    shares = vectors / nearest.sum(axis=1)[:, None]
+    np.add.at(on_site, sites[there], shares[atoms[there]])
     return on_site
 
 

@@ -52,7 +52,34 @@ class Settings:
     eigenstates: float = 1e-7
     charge: int = 0  # of the cell, in units of e; a uniform background of charge makes it neutral
     spin: bool = False  # spin-polarised, from a moment of 1 Bohr magneton on each atom
-    occupations: str = ""  # "BELOW | ABOVE", see `fixed_occupations`; in place of the smearing
+    occupations: str = ""  # "BELOW | ABOVE", see `next_to_gap`; in place of the smearing
+
+    def __post_init__(self) -> None:
+        """Refuse (ValueError) occupations that no cell can have."""
+        if not self.occupations:
+            return
+        try:
+            below, above = self.next_to_gap
+            held = sum(below + above) if all(0 <= number <= 2 for number in below + above) else np.nan
+        except ValueError:
+            below, held = [], np.nan
+        if not np.isclose(held, 2 * len(below) - self.charge):
+            raise ValueError(
+                f"occupations = {self.occupations!r} with charge {self.charge}: must be two lists of electrons, 0 to 2, of the "
+                'states below | above the gap, like "1.5 1.5 | 0.5 0.5", that hold 2 for each state below, less the charge'
+            )
+        if self.spin:
+            raise ValueError(f"occupations = {self.occupations!r} with spin: leave one of them out")
+
+    @property
+    def next_to_gap(self) -> tuple[list[float], list[float]]:
+        """Return the electrons, 0 to 2, that `occupations` puts into the states below and above the gap of the neutral cell.
+
+        By energy: "1.5 1.5 | 0.5 0.5" takes one electron from the two highest occupied states and shares it among the two lowest
+        empty ones; a side may be empty.
+        """
+        below, above = ([float(part) for part in side.split()] for side in self.occupations.split("|"))
+        return below, above
 
     def recorded(self) -> str:
         """Return what a frame carries, as JSON: all but what is as in the frames that were labelled before it existed."""
@@ -69,25 +96,14 @@ class Settings:
 def fixed_occupations(settings: Settings, electrons: int) -> list[float]:
     """Return the occupations (n_bands,), 1 for a full state, that `settings.occupations` fixes at each k point.
 
-    Its two lists are the electrons, 0 to 2, in the states next to the gap of the neutral cell, which has so many `electrons`,
-    by energy: "1.5 1.5 | 0.5 0.5" takes one electron from the two highest occupied states and shares it among the two lowest
-    empty ones; a side may be empty.
+    `electrons` are those of the neutral cell. ValueError if their number is odd.
     """
-    try:
-        below, above = ([float(part) for part in side.split()] for side in settings.occupations.split("|"))
-    except ValueError:
-        below, above = [], [np.nan]
-    wanted = 2 * len(below) - settings.charge
-    if not all(0 <= number <= 2 for number in below + above) or not np.isclose(sum(below + above), wanted):
-        raise ValueError(
-            f"occupations = {settings.occupations!r} with charge {settings.charge}: must be two lists of electrons, 0 to 2, of the "
-            'states below | above the gap, like "1.5 1.5 | 0.5 0.5", that hold 2 for each state below, less the charge'
-        )
-    if electrons % 2 or settings.spin:
+    if electrons % 2:
         raise ValueError(
             f"occupations = {settings.occupations!r}: fixed for spin-paired cells only, which this one, of {electrons} electrons "
-            f"when neutral{' and with spin' if settings.spin else ''}, is not"
+            "when neutral, is not"
         )
+    below, above = settings.next_to_gap
     full = electrons // 2 - len(below)
     return [1.0] * full + [number / 2 for number in below + above] + [0.0] * max(8, electrons // 20)
 
@@ -119,8 +135,8 @@ def calculator(atoms: Atoms, settings: Settings, log: Path, **changed: Any) -> A
     if settings.spin:
         keywords["magmoms"] = [1.0] * len(atoms)
     if settings.occupations:
-        valence = {symbol: SetupData(symbol, settings.xc).Nv for symbol in set(atoms.symbols)}
-        electrons = sum(valence[symbol] for symbol in atoms.symbols)
+        counts = atoms.symbols.formula.count()
+        electrons = sum(number * SetupData(symbol, settings.xc).Nv for symbol, number in counts.items())
         numbers = fixed_occupations(settings, electrons)
         keywords |= {"occupations": {"name": "fixed", "numbers": [numbers]}, "nbands": len(numbers)}
     return GPAW(**keywords | changed)
@@ -144,7 +160,7 @@ def write_part(part: Path, atoms: Atoms) -> None:
 
 
 def read_part(part: Path) -> Atoms | None:
-    """Return the frame that `write_part` wrote; None if there is none, or if the file is damaged, which is said.
+    """Return the frame that `write_part` wrote; None if there is none, or if the file is damaged, which is then removed.
 
     One without a checksum, as they were written before there were any, counts if it can be read.
     """
@@ -161,6 +177,7 @@ def read_part(part: Path) -> Atoms | None:
     except ValueError:
         pass
     print(f"{part} is damaged, and computed again", file=sys.stderr)
+    part.unlink()
     return None
 
 
@@ -269,8 +286,7 @@ def label(
     parts.mkdir(parents=True, exist_ok=True)
     expected = [parts / f"{name(atoms, settings)}.xyz" for atoms in frames]
     for part in expected:
-        if read_part(part) is None:
-            part.unlink(missing_ok=True)
+        read_part(part)  # a damaged one does not count as done
     if target.exists():
         for atoms in dataset.read(target):
             part = parts / f"{name(atoms, settings)}.xyz"

@@ -196,14 +196,27 @@ def constants_in_cell(run: Any, defect: str, atoms: Atoms, potential: Potential)
     return constants
 
 
-def along_displacement(frames: list[Atoms], forces: list[np.ndarray]) -> float:
-    """Return the frequency in THz of motion along the displacement between two frames, from the forces (N, 3) in eV/A on both.
+def along_displacement(first: Atoms, second: Atoms, potential: Potential | None = None) -> float:
+    """Return the frequency in THz of motion along the displacement between two frames, by a model or, without one, by their labels.
 
-    w^2 = -u dF / (u M u), the Rayleigh quotient, with half the differences u of the positions and dF of the forces.
+    w^2 = -u dF / (u M u), the Rayleigh quotient, with the differences u of the positions and dF of the forces.
     """
-    moved, pulled = (frames[0].positions - frames[1].positions) / 2, (forces[0] - forces[1]) / 2
-    stiffness = -(moved * pulled).sum() / (frames[0].get_masses()[:, None] * moved**2).sum()
+    forces = [
+        potentials.evaluate(potential, atoms)["forces"] if potential else atoms.get_forces()
+        for atoms in (first, second)
+    ]
+    moved, pulled = first.positions - second.positions, forces[0] - forces[1]
+    stiffness = -(moved * pulled).sum() / (first.get_masses()[:, None] * moved**2).sum()
     return float(np.sqrt(stiffness * TO_THZ2))
+
+
+def displaced_along_modes(formula: str, defects: list[str]) -> dict[tuple[str, str], list[Atoms]]:
+    """Return the two frames by DFT, displaced either way along a mode of a 3 x 3 cell, of each mode of `defects` of which data/ has them."""
+    frames: dict[tuple[str, str], list[Atoms]] = {}
+    for atoms in read(paths.REFERENCE / "along_modes_3x3.xyz", ":") if formula == FORMULA else []:
+        if atoms.info["defect"] in defects:
+            frames.setdefault((atoms.info["defect"], atoms.info["mode"]), []).append(atoms)
+    return frames
 
 
 def relaxed_vacancy(potential: Potential) -> tuple[Atoms, Atoms]:

@@ -166,6 +166,17 @@ def of_transition(run: Any, potential: Potential, transition: Transition) -> dic
     return {measure: deviation(values) for measure, values in totals.items()}
 
 
+def along_modes(
+    run: Any, potential: Potential, frames: dict[tuple[str, str], list[Atoms]]
+) -> dict[tuple[str, str], float]:
+    """Return the standard deviation over a committee of the frequency in THz of motion along each displacement."""
+    members = committee.members(potential, run.model)
+    return {
+        mode: deviation(evaluation.along_displacement(*pair, member) for member in members)
+        for mode, pair in frames.items()
+    }
+
+
 def deviation(values: Any) -> float:
     """Return the standard deviation of a sample."""
     return float(np.std(list(values), ddof=1))
