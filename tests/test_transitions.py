@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from defectphonons import structures
+from defectphonons import emission, structures
 from helpers import paths, transitions
 from helpers.data import dataset
 from helpers.models import evaluation
@@ -96,8 +96,54 @@ def test_what_is_not_there_is_told(tmp_path):
         transitions.read(FILE, "V_W", "optical")
     frames = [atoms for atoms in dataset.read(FILE) if atoms.info["state"] == "ground"]
     dataset.write(tmp_path / "some.xyz", frames)
-    with pytest.raises(ValueError, match="some.xyz lacks the final state at the ground state's minimum for"):
+    with pytest.raises(
+        ValueError,
+        match="some.xyz lacks state=final geometry=ground for electron_attachment of V_Se in a cell of 26",
+    ):
         transitions.read(tmp_path / "some.xyz", "V_Se", "electron_attachment")
+
+
+def distorted(vacancy, coupling, curvature):
+    """Return the frames of an electron in one of two partners, which pulls by `coupling`, and by `curvature` whichever it is."""
+    frames = dict(vacancy.frames)
+    for geometry, sign in (("distorted", 1), ("opposite", -1)):
+        shared = vacancy.ground.copy()
+        shared.positions += 0.3 * sign * coupling
+        shared.calc = SinglePointCalculator(shared, forces=-2 * sign * coupling)
+        partner = shared.copy()
+        partner.calc = SinglePointCalculator(partner, forces=(1 - 2) * sign * coupling + curvature)
+        frames |= {("final", geometry): shared, ("partner", geometry): partner}
+    return transitions.Transition("V_Se", frames)
+
+
+def test_a_partner_of_a_degenerate_level_pulls_by_what_changes_sign_with_the_distortion(constants):
+    vacancy = transitions.read(FILE, "V_Se", "electron_attachment")["electron_attachment"][3]
+    coupling, curvature = 0.1 * np.random.default_rng(0).normal(size=(2, 26, 3))
+    one = distorted(vacancy, coupling, curvature)
+    assert one.jahn_teller == pytest.approx(coupling)
+    found = transitions.factors(one, constants)["forces of one partner"]
+    assert found.total == pytest.approx(
+        emission.huang_rhys(one.ground.get_masses(), constants, forces=coupling).total
+    )
+    assert one.rises == vacancy.rises
+
+
+def test_a_distortion_of_which_a_frame_is_missing_or_elsewhere_is_refused(tmp_path):
+    vacancy = transitions.read(FILE, "V_Se", "electron_attachment")["electron_attachment"][3]
+    frames = distorted(vacancy, np.full((26, 3), 0.01), np.zeros((26, 3))).frames
+    for (state, geometry), atoms in frames.items():
+        atoms.calc.results.setdefault("energy", 0.0)
+        atoms.info |= {"defect": "V_Se", "transition": "one", "state": state, "geometry": geometry}
+    *all_but_last, _ = frames.values()
+    with pytest.raises(ValueError, match="lacks state=partner geometry=opposite for one of V_Se"):
+        dataset.write(tmp_path / "some.xyz", all_but_last)
+        transitions.read(tmp_path / "some.xyz", "V_Se", "one")
+    frames["partner", "opposite"].positions[0] += 0.01
+    with pytest.raises(
+        ValueError, match="has states at geometry=opposite at different places for one of V_Se"
+    ):
+        dataset.write(tmp_path / "all.xyz", list(frames.values()))
+        transitions.read(tmp_path / "all.xyz", "V_Se", "one")
 
 
 def test_peaks_have_the_part_of_a_gaussian_that_lies_within_its_width():

@@ -16,6 +16,7 @@ from defectphonons.relaxation import HeldSymmetry
 from helpers.data import dataset
 
 STATES = ("ground", "final")
+DISTORTIONS = ("distorted", "opposite")
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Transition:
     """A transition from the ground state of a defect, whose phonons a model has, to another electronic state.
 
     Four calculations: both states (`state`) at the minima of both (`geometry`), in one cell. Those at the final state's may miss.
+    If it shares an electron among the partners of a degenerate level, four more say what one partner does: see `jahn_teller`.
     """
 
     defect: str
@@ -55,6 +57,21 @@ class Transition:
         return self.frames["final", geometry].get_forces() - self.frames["ground", geometry].get_forces()
 
     @cached_property
+    def jahn_teller(self) -> np.ndarray | None:
+        """Return the forces (N, 3) in eV/A of an electron in one partner of a degenerate level, beyond those of one shared by both.
+
+        The linear Jahn-Teller coupling, from two opposite distortions, "distorted" and "opposite", of the ground state's minimum. The
+        lower partner (state "partner") is another in each, and half the difference is what is linear in the distortion.
+        """
+        if ("partner", "opposite") not in self.frames:
+            return None
+        distorted, opposite = (
+            self.frames["partner", geometry].get_forces() - self.frames["final", geometry].get_forces()
+            for geometry in DISTORTIONS
+        )
+        return (distorted - opposite) / 2
+
+    @cached_property
     def displacements(self) -> np.ndarray | None:
         """Return by how much (N, 3) in A the atoms move from the ground state's minimum to the final state's."""
         if ("final", "final") not in self.frames:
@@ -66,18 +83,19 @@ class Transition:
     @property
     def rises(self) -> dict[str, float]:
         """Return by how much (eV) the energy of each state rises from its own minimum to the other's, where DFT has all four."""
-        if len(self.frames) < 4:
+        four = [(state, geometry) for state in STATES for geometry in STATES]
+        if not all(key in self.frames for key in four):
             return {}
+        energies = {key: dataset.energy(self.frames[key]) for key in four}
         other = dict(zip(STATES, reversed(STATES), strict=True))
-        energies = {key: dataset.energy(atoms) for key, atoms in self.frames.items()}
         return {state: energies[state, other[state]] - energies[state, state] for state in STATES}
 
 
 def read(path: Path, defect: str, needed: str) -> dict[str, dict[int, Transition]]:
     """Read the transitions of a defect that a file has, each in its cells, by their size n; smaller ones first.
 
-    Frames of extended XYZ with energy, forces and the keys `defect`, `transition`, `state` and `geometry` ("ground" or "final"). ValueError
-    if the transition `needed` is not among them, if a frame is there twice, or if a cell lacks one, as `check` has it.
+    Frames of extended XYZ with energy, forces and the keys `defect`, `transition`, `state` and `geometry`, of which STATES and
+    DISTORTIONS have the values. ValueError if the transition `needed` is not among them, if a frame is there twice, or if a cell lacks one, as `check` has it.
     """
     kept: dict[str, dict[int, dict[tuple[str, str], Atoms]]] = {}
     for atoms in dataset.read(path):
@@ -105,17 +123,21 @@ def read(path: Path, defect: str, needed: str) -> dict[str, dict[int, Transition
 
 
 def check(frames: dict[tuple[str, str], Atoms], file: str, where: str) -> None:
-    """Refuse (ValueError) a cell without both states at the ground state's minimum, or with two states at different places."""
-    if missing := [state for state in STATES if (state, "ground") not in frames]:
+    """Refuse (ValueError) a cell that lacks a frame of one of two states to be compared, or has them at different places."""
+    needed = [(state, "ground") for state in STATES]
+    if any(geometry in DISTORTIONS for _, geometry in frames):
+        needed += [(state, geometry) for geometry in DISTORTIONS for state in ("final", "partner")]
+    if missing := [key for key in needed if key not in frames]:
+        state, geometry = missing[0]
         raise ValueError(
-            f"{file} lacks the {missing[0]} state at the ground state's minimum {where}: the difference of the forces of "
-            "both states there is what couples; label it"
+            f"{file} lacks state={state} geometry={geometry} {where}: what couples is the difference of the forces of two states at "
+            "the same places; label it"
         )
-    for geometry in STATES:
-        places = [frames[state, geometry].positions for state in STATES if (state, geometry) in frames]
-        if len(places) == 2 and not np.allclose(*places, atol=1e-4):
+    for geometry in STATES + DISTORTIONS:
+        places = [atoms.positions for (_, which), atoms in frames.items() if which == geometry]
+        if any(not np.allclose(other, places[0], atol=1e-4) for other in places):
             raise ValueError(
-                f"{file} has the two states at geometry={geometry} at different places {where}: label both at the same"
+                f"{file} has states at geometry={geometry} at different places {where}: label them at the same"
             )
 
 
@@ -169,6 +191,10 @@ def factors(transition: Transition, force_constants: np.ndarray) -> dict[str, em
         f"forces at the {state} state's minimum": emission.huang_rhys(masses, force_constants, forces=push)
         for state, push in transition.pushes.items()
     }
+    if transition.jahn_teller is not None:
+        measures["forces of one partner"] = emission.huang_rhys(
+            masses, force_constants, forces=transition.jahn_teller
+        )
     if transition.displacements is None:
         return measures
     moved = symmetric_part(transition.ground, transition.displacements)
