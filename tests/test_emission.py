@@ -355,3 +355,40 @@ def test_the_example_of_the_guide_runs():
     exec("\n".join(line.removeprefix("    ") for line in code.splitlines()), names)
     for name, value in (("total", names["found"].total), ("debye_waller", names["shape"].debye_waller)):
         assert f"{value:.3f}" in text, f"{name} is {value:.3f} and not what docs/emission.md says"
+
+
+@pytest.mark.parametrize("shift", [0.0, -4.0, 3.0])
+def test_lines_of_a_degenerate_level_have_the_moments_of_e_x_e(shift):
+    energies, shares = emission.degenerate_level(5.0, 2.0, shift)
+    mean = shares @ energies
+    assert [shares.sum(), mean] == pytest.approx([1.0, shift])
+    assert shares @ (energies - mean) ** 2 == pytest.approx(
+        2 * 5.0 * 2.0**2
+    )  # twice that of one displaced mode
+
+
+def test_a_degenerate_level_in_the_limits_of_weak_and_strong_coupling():
+    (weakest, *_), (share, *_) = emission.degenerate_level(0.001, 1.0)
+    assert [weakest, share] == pytest.approx(
+        [-0.002, 1 - 0.002], abs=1e-5
+    )  # second order: two modes take 2 S
+    (strongest, *_), _ = emission.degenerate_level(30.0, 1.0)
+    assert strongest == pytest.approx(
+        -30.5, abs=0.02
+    )  # in the trough one of two modes is soft: half a quantum less
+    _, (split, *_) = emission.degenerate_level(0.5, 1.0, shift=-100.0)
+    assert split == pytest.approx(1.0, abs=1e-4)  # far from the other component nothing couples
+
+
+def test_a_degenerate_level_agrees_with_the_whole_matrix_of_two_modes():
+    """Both modes and both components, as E x e is written down: H = n + sqrt(S) (X sigma_x + Y sigma_y) + shift sigma_z."""
+    lower = np.diag(np.sqrt(np.arange(1.0, 24)), 1)
+    one, number, position = np.eye(24), lower.T @ lower, lower + lower.T
+    sigma_x, sigma_y, sigma_z = np.array([[0, 1], [1, 0]]), np.array([[0, -1j], [1j, 0]]), np.diag([1, -1])
+    modes = np.kron(np.kron(number, one) + np.kron(one, number), np.eye(2))
+    coupling = np.kron(np.kron(position, one), sigma_x) + np.kron(np.kron(one, position), sigma_y)
+    whole = modes + np.sqrt(0.6) * coupling - 0.3 * np.kron(np.eye(24**2), sigma_z)
+    energies, vectors = np.linalg.eigh(whole)
+    found, shares = emission.degenerate_level(0.6, 1.0, shift=-0.3)
+    assert found[0] == pytest.approx(energies[0], abs=1e-6)
+    assert shares[0] == pytest.approx(abs(vectors[0, 0]) ** 2, abs=1e-6)

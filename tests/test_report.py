@@ -30,8 +30,9 @@ MADE_UP = {
     "defects/O_Se/bound_states": [{"irrep": "E", "frequency_THz": 15.0}] * 3,
     "defects/V_Se/in_cell": dict.fromkeys(
         ("electron_attachment, wse2-defects", "electron_attachment, DFT"),
-        {"forces at the ground state's minimum": {"S": 0.5}, "forces of one partner": {"S": 5.5}},
+        {"forces at the ground state's minimum": {"S": 0.5}},
     ),
+    "defects/V_Se/of_one_partner": dict.fromkeys(("wse2-defects", "DFT"), {"linear coupling": {"S": 5.5}}),
     "defects/V_Se/one_partner/96": {"S": 6.0, "energy_meV": 80.0},
     "defects/V_Se/total": {"S": 0.5, "error": 0.05},
     "defects/V_Se/peaks/0": {"share": 0.5, "meV": 17.0},

@@ -7,6 +7,7 @@ import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from defectphonons import emission, structures
+from defectphonons.spectra import MEV
 from helpers import paths, transitions
 from helpers.data import dataset
 from helpers.models import evaluation
@@ -105,7 +106,7 @@ def test_what_is_not_there_is_told(tmp_path):
 
 def distorted(vacancy, coupling, curvature):
     """Return the frames of an electron in one of two partners, which pulls by `coupling`, and by `curvature` whichever it is."""
-    frames = dict(vacancy.frames)
+    frames = {key: atoms for key, atoms in vacancy.frames.items() if set(key) <= {*transitions.STATES}}
     for geometry, sign in (("distorted", 1), ("opposite", -1)):
         shared = vacancy.ground.copy()
         shared.positions += 0.3 * sign * coupling
@@ -121,11 +122,25 @@ def test_a_partner_of_a_degenerate_level_pulls_by_what_changes_sign_with_the_dis
     coupling, curvature = 0.1 * np.random.default_rng(0).normal(size=(2, 26, 3))
     one = distorted(vacancy, coupling, curvature)
     assert one.jahn_teller == pytest.approx(coupling)
-    found = transitions.factors(one, constants)["forces of one partner"]
+    found = transitions.factors_of_one_partner(one, constants)["linear coupling"]
     assert found.total == pytest.approx(
         emission.huang_rhys(one.ground.get_masses(), constants, forces=coupling).total
     )
     assert one.rises == vacancy.rises
+
+
+def test_one_partner_of_the_negative_vacancy_pulls_as_its_level_splits(constants):
+    vacancy = transitions.read(FILE, "V_Se", "electron_attachment")["electron_attachment"][3]
+    coupled = transitions.factors_of_one_partner(vacancy, constants)["linear coupling"]
+    matrix = constants.swapaxes(1, 2).reshape(78, 78)
+    relaxation = vacancy.jahn_teller.ravel() @ np.linalg.pinv(matrix) @ vacancy.jahn_teller.ravel() / 2  # eV
+    assert coupled.factors @ coupled.frequencies * MEV == pytest.approx(1000 * relaxation, rel=1e-3)
+    by_dft, linear = vacancy.partner_energies
+    assert -2 * linear == pytest.approx(0.154, rel=0.1)  # eV, by which DFT's eigenvalues lie apart there
+    assert linear < by_dft < 0
+    symmetric = transitions.symmetric_part(vacancy.ground, vacancy.jahn_teller)
+    assert np.linalg.norm(symmetric) < 0.02 * np.linalg.norm(vacancy.jahn_teller)
+    assert vacancy.spin_orbit == pytest.approx(0.134)
 
 
 def test_a_distortion_of_which_a_frame_is_missing_or_elsewhere_is_refused(tmp_path):

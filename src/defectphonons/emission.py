@@ -318,3 +318,21 @@ def with_substrate(embedded: Embedded, gap: float) -> Embedded:
         springs = csr_array((np.full(len(empty), gap**2), (empty, empty)), shape=change.shape)
         change = (change - springs).tobsr((3, 3))
     return replace(embedded, perfect=replace(perfect, blocks=blocks), change=change)
+
+
+def degenerate_level(
+    factor: float, energy: float, shift: float = 0.0, quanta: int = 1000
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the lines (n,) of a transition into one component of a doubly degenerate level at T = 0, and their shares (n,).
+
+    E x e: one pair of modes with the quantum `energy` mixes the two components, with the linear Jahn-Teller coupling that `factor`,
+    the Jahn-Teller energy over `energy`, stands for. `shift` is how far the component lies from the middle of the level, which
+    spin-orbit coupling splits: half the splitting, negative for the lower one. Energies count from the middle of the level without
+    phonons. Up to `quanta` of them; the coupling conserves the vibronic angular momentum, so that the matrix is tridiagonal
+    (H. C. Longuet-Higgins et al., Proc. R. Soc. A 244, 1 (1958)).
+    """
+    phonons = np.arange(quanta)
+    components = shift * (-1.0) ** phonons  # each phonon changes the component
+    coupling = energy * np.sqrt(2 * factor * (phonons[:-1] // 2 + 1))
+    energies, vectors = eigh_tridiagonal(energy * phonons + components, coupling)
+    return energies, vectors[0] ** 2

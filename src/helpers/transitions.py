@@ -60,8 +60,8 @@ class Transition:
     def jahn_teller(self) -> np.ndarray | None:
         """Return the forces (N, 3) in eV/A of an electron in one partner of a degenerate level, beyond those of one shared by both.
 
-        The linear Jahn-Teller coupling, from two opposite distortions, "distorted" and "opposite", of the ground state's minimum. The
-        lower partner (state "partner") is another in each, and half the difference is what is linear in the distortion.
+        The linear Jahn-Teller coupling: half the difference of what these forces are at two opposite distortions of the ground
+        state's minimum, "distorted" and "opposite", at which the lower partner (state "partner") is a different one.
         """
         if ("partner", "opposite") not in self.frames:
             return None
@@ -71,14 +71,29 @@ class Transition:
         )
         return (distorted - opposite) / 2
 
-    @cached_property
-    def displacements(self) -> np.ndarray | None:
-        """Return by how much (N, 3) in A the atoms move from the ground state's minimum to the final state's."""
-        if ("final", "final") not in self.frames:
-            return None
-        moved = self.frames["final", "final"].positions - self.ground.positions
-        vectors, _ = find_mic(moved, self.ground.cell, self.ground.pbc)
-        return vectors
+    @property
+    def partner_energies(self) -> tuple[float, float]:
+        """Return the energy (eV) with the electron in the lower partner less that with it shared, at the distortions: by DFT, and -F u.
+
+        Means over both. The linear coupling makes -F u of forces F = `jahn_teller` and displacements u; DFT's energy is higher, by what
+        half an electron that moves from one partner to the other costs in an approximate functional.
+        """
+        by_dft = [
+            dataset.energy(self.frames["partner", geometry]) - dataset.energy(self.frames["final", geometry])
+            for geometry in DISTORTIONS
+        ]
+        apart = self.moved("final", "distorted") - self.moved("final", "opposite")
+        return float(np.mean(by_dft)), -float((self.jahn_teller * apart).sum()) / 2
+
+    @property
+    def spin_orbit(self) -> float:
+        """Return by how much (eV) spin-orbit coupling splits the degenerate level, the key `spin_orbit_eV` of a frame of one partner."""
+        return float(self.frames["partner", "distorted"].info.get("spin_orbit_eV", 0.0))
+
+    def moved(self, state: str, geometry: str) -> np.ndarray:
+        """Return by how much (N, 3) in A the atoms of a frame are moved from the ground state's minimum."""
+        vectors = self.frames[state, geometry].positions - self.ground.positions
+        return find_mic(vectors, self.ground.cell, self.ground.pbc)[0]
 
     @property
     def rises(self) -> dict[str, float]:
@@ -191,14 +206,30 @@ def factors(transition: Transition, force_constants: np.ndarray) -> dict[str, em
         f"forces at the {state} state's minimum": emission.huang_rhys(masses, force_constants, forces=push)
         for state, push in transition.pushes.items()
     }
+    if ("final", "final") in transition.frames:
+        moved = symmetric_part(transition.ground, transition.moved("final", "final"))
+        measures = {
+            "displacements": emission.huang_rhys(masses, force_constants, displacements=moved)
+        } | measures
+    return measures
+
+
+def factors_of_one_partner(
+    transition: Transition, force_constants: np.ndarray
+) -> dict[str, emission.HuangRhys]:
+    """Compute the same for an electron in one partner of a degenerate level, from its linear coupling and its minimum, where DFT has them.
+
+    The first is what one partner adds to `pushes`, the second the whole displacement from the ground state's minimum.
+    """
+    masses, found = transition.ground.get_masses(), {}
     if transition.jahn_teller is not None:
-        measures["forces of one partner"] = emission.huang_rhys(
-            masses, force_constants, forces=transition.jahn_teller
+        found["linear coupling"] = emission.huang_rhys(masses, force_constants, forces=transition.jahn_teller)
+    if ("partner", "partner") in transition.frames:
+        moved = transition.moved("partner", "partner")
+        found["displacement to its minimum"] = emission.huang_rhys(
+            masses, force_constants, displacements=moved
         )
-    if transition.displacements is None:
-        return measures
-    moved = symmetric_part(transition.ground, transition.displacements)
-    return {"displacements": emission.huang_rhys(masses, force_constants, displacements=moved)} | measures
+    return found
 
 
 def peaks(grid: np.ndarray, density: np.ndarray, least: float = 0.03) -> list[tuple[float, float, float]]:

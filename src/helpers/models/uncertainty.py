@@ -161,7 +161,13 @@ def of_transition(run: Any, potential: Potential, transition: Transition) -> dic
     for member in committee.members(potential, run.model):
         relaxed = relaxation.relax(transition.ground, member, hold_symmetry=True)
         phonon = force_constants.analytic(relaxed, 1, member, dtype=run.dtype, folder=run.folder)
-        for measure, found in transitions.factors(transition, phonon.force_constants).items():
+        both = (transitions.factors, transitions.factors_of_one_partner)
+        every = [
+            (measure, one)
+            for factors in both
+            for measure, one in factors(transition, phonon.force_constants).items()
+        ]
+        for measure, found in every:
             totals.setdefault(measure, []).append(found.total)
     return {measure: deviation(values) for measure, values in totals.items()}
 
