@@ -15,6 +15,7 @@ from defectphonons.chebyshev import Cell
 from defectphonons.embedding import Embedded, Perfect
 from defectphonons.structures import Defect
 from helpers import defects, parameters
+from helpers.data import dataset
 from helpers.models import evaluation, potential, uncertainty
 
 N, RADIUS = 7, 11.5  # of the relaxed cell that is embedded; A
@@ -259,18 +260,34 @@ def test_a_frequency_along_a_displacement_is_that_of_the_spring():
     assert evaluation.along_displacement(*frames) == pytest.approx(expected)
 
 
-def test_dft_displaces_a_cell_both_ways_along_each_mode_and_the_committee_has_its_deviation():
-    frames = evaluation.displaced_along_modes("WSe2", ["V_Se2", "V_Se"])
-    assert {name for name, _ in frames} == {"V_Se2"} and not evaluation.displaced_along_modes(
-        "MoS2", ["V_Se2"]
-    )
-    (pair,) = frames.values()
-    middle = (pair[0].positions + pair[1].positions) / 2
-    (relaxed,) = evaluation.relaxed_by_dft("WSe2", ["V_Se2"]).values()
-    assert middle == pytest.approx(relaxed.positions, abs=1e-6)
+def test_dft_displaces_cells_both_ways_along_modes_and_its_energies_agree_with_its_forces():
+    frames = evaluation.displaced_along_modes("WSe2", ["V_Se2", "O_Se", "V_Se"])
+    assert [(name, mode[:2]) for name, mode in frames] == [
+        ("V_Se2", "A1"),
+        ("O_Se", "E "),
+        ("O_Se", "A1"),
+        ("O_Se", "A1"),
+    ]
+    assert not evaluation.displaced_along_modes("MoS2", ["V_Se2"])
+    relaxed = evaluation.relaxed_by_dft("WSe2", ["V_Se2", "O_Se"])
+    for (name, _), pair in frames.items():
+        middle, moved = (
+            (pair[0].positions + pair[1].positions) / 2,
+            (pair[0].positions - pair[1].positions) / 2,
+        )
+        assert middle == pytest.approx(relaxed[name].positions, abs=1e-6)
+        rise = sum(dataset.energy(atoms) for atoms in pair) - 2 * dataset.energy(relaxed[name])
+        squared = rise / (pair[0].get_masses()[:, None] * moved**2).sum() * embedding.TO_THZ2
+        assert evaluation.along_displacement(*pair) == pytest.approx(np.sqrt(squared), rel=0.005)
+
+
+def test_the_committee_has_a_deviation_of_the_motion_along_each_displacement():
+    frames = evaluation.displaced_along_modes("WSe2", ["V_Se2"])
     run = SimpleNamespace(model="wse2-defects")
     model = potential.load(run.model)
-    (spread,) = uncertainty.along_modes(run, model, frames).values()
+    ((pair, spread),) = zip(
+        frames.values(), uncertainty.along_modes(run, model, frames).values(), strict=True
+    )
     error = evaluation.along_displacement(*pair, model) - evaluation.along_displacement(*pair)
     assert 0.2 * abs(error) < spread < 5 * abs(error)  # as large as the error, which DFT tells
 

@@ -142,7 +142,9 @@ def test_one_partner_of_the_negative_vacancy_pulls_as_its_level_splits(constants
     assert np.linalg.norm(symmetric) < 0.02 * np.linalg.norm(vacancy.jahn_teller)
     assert vacancy.spin_orbit == pytest.approx(0.134)
     squares = np.sort((vacancy.jahn_teller**2).sum(axis=1))
-    assert squares[-3:].sum() == pytest.approx(0.9 * squares.sum(), rel=0.02)  # on the three W: no image shares it
+    assert squares[-3:].sum() == pytest.approx(
+        0.9 * squares.sum(), rel=0.02
+    )  # on the three W: no image shares it
 
 
 def test_a_distortion_of_which_a_frame_is_missing_or_elsewhere_is_refused(tmp_path):
