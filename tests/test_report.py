@@ -38,6 +38,7 @@ MADE_UP = {
     "defects/V_Se/peaks/0": {"share": 0.5, "meV": 17.0},
     "defects/V_Se2/along_modes/A1' of three W": {"model_THz": 4.0, "deviation_THz": 0.1, "dft_THz": 4.1},
     "defects/O_Se/along_modes/E of O": {"model_THz": 15.0, "deviation_THz": 0.1, "dft_THz": 14.9},
+    "defects/O_Se/along_modes/A1 of O": {"model_THz": 17.0, "deviation_THz": 0.1, "dft_THz": 16.9},
     "modes/5": {"irrep": "A2", "per_cm_per_percent": -3.0, "error": 0.1},
     "targets_met": {"number": 1, "of": 2},
     "vacancy_modes": dict.fromkeys(
