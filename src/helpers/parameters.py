@@ -145,6 +145,7 @@ class Run(BaseModel):
         except ValidationError as error:
             raise ValueError("; ".join(dict.fromkeys(map(complaint, error.errors())))) from None
         _ = run.key  # of the files and the code as they are now, not at the end of the run
+        records.READ.clear()
         return run
 
     @property
@@ -200,6 +201,10 @@ class Run(BaseModel):
 def by_name(*files: Path) -> dict[str, Path]:
     """Return the `files` as `Run.files` has them: files of ours, whose names tell them apart."""
     return {path.name: path for path in files}
+
+
+# What `helpers.models.evaluation` reads to set force constants of a model beside DFT's of the vacancy in 3 x 3.
+DFT_VACANCY = (paths.REFERENCE / "monolayer.json", paths.REFERENCE / "vacancy_3x3.yaml.xz")
 
 
 class WithData(Run):
@@ -457,12 +462,13 @@ class Defect(WithCommittee, DefectiveCell):
         checksum = records.sha256(files["model"])
         # The records of this very model say what it was trained on.
         trained_on = [
-            paths.MODELS / f"{name}.json"
+            path
             for name, record in records.registry().items()
             if record["sha256"] == checksum
+            for path in (paths.MODELS / f"{name}.json", paths.DATA / record["data"]["file"])
+            if path.is_file()
         ]
-        reference = (paths.REFERENCE / "monolayer.json", paths.REFERENCE / "vacancy_3x3.yaml.xz")
-        return files | by_name(*reference, *trained_on)
+        return files | by_name(*DFT_VACANCY, *trained_on)
 
 
 def increasing(values: list) -> list:
@@ -554,7 +560,7 @@ class Dilute(WithStrainedDefect):
 
     @property
     def files(self) -> dict[str, Path]:
-        return super().files | {"claims": paths.DATA / "claims.json"}
+        return super().files | by_name(*DFT_VACANCY) | {"claims": paths.DATA / "claims.json"}
 
 
 class SeveralDefects(Simulation):
@@ -588,6 +594,12 @@ class Defects(SeveralDefects, WithCommittee):
     @property
     def beginning(self) -> str:
         return self.named([self.supercell], "-".join(self.defects))
+
+    @property
+    def files(self) -> dict[str, Path]:
+        names = ("monolayer.json", "monolayer.xyz", "elements.json", "vacancy_3x3.xyz", "along_modes_3x3.xyz")
+        reference = [paths.REFERENCE / name for name in names]
+        return super().files | by_name(paths.DATA / "wse2.xyz", *reference)
 
 
 class ActiveLearning(ModelOnData):
@@ -698,9 +710,8 @@ class Emission(SeveralDefects, WithCommittee):
 
     @property
     def files(self) -> dict[str, Path]:
-        return super().files | {
-            "transition_frames": paths.data_file(self.transition_frames, "transition_frames")
-        }
+        frames = {"transition_frames": paths.data_file(self.transition_frames, "transition_frames")}
+        return super().files | by_name(*DFT_VACANCY) | frames
 
 
 def default_runs() -> dict[str, Run]:

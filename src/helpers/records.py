@@ -7,6 +7,7 @@ import json
 import platform
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,17 @@ from defectphonons import caching
 from helpers import fingerprint, paths
 
 SCHEMA = 1
+READ: set[Path] = set()  # files in data/ that this process has opened since its run was made
 PACKAGES = ("ase", "mace-torch", "numpy", "phonopy", "scipy", "spglib", "torch")
+
+
+def note(event: str, arguments: tuple[Any, ...]) -> None:
+    """Keep in READ which files in data/ are opened, as an audit hook of Python."""
+    if event == "open" and str(arguments[0]).startswith(f"{paths.DATA}/"):
+        READ.add(Path(arguments[0]))
+
+
+sys.addaudithook(note)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -90,7 +101,18 @@ def registry() -> dict[str, dict[str, Any]]:
 
 
 def write(run: Any, results: dict[str, Any]) -> Path:
-    """Write result.json of a run (an instance from `parameters`) and return its path."""
+    """Write result.json of a run (an instance from `parameters`) and return its path.
+
+    RuntimeError if the run has read a file in data/, but for the records of models, that its key does not know: a change of that
+    file would leave the result valid.
+    """
+    unknown = {file for file in READ - {*run.files.values()} if file.parent != paths.MODELS}
+    if unknown:
+        names = ", ".join(sorted(str(file.relative_to(paths.DATA)) for file in unknown))
+        raise RuntimeError(
+            f"{run.step} has read {names} in data/, which its key does not know: name it in `files` of {type(run).__name__} in "
+            "helpers.parameters"
+        )
     path = run.folder / "result.json"
     if path.is_dir():  # which a file cannot replace
         shutil.rmtree(path)
