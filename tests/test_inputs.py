@@ -296,6 +296,19 @@ def test_what_is_cached_does_not_count_when_it_is_damaged(damage, tmp_path, caps
     )
 
 
+def test_a_run_that_reads_what_its_key_does_not_know_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    run = parameters.Pristine.of({})
+    (paths.DATA / "literature.json").read_text()
+    records.write(run, {})
+    run = parameters.Pristine.of({})
+    (paths.REFERENCE / "elements.json").read_text()
+    line = "04_pristine has read reference/elements.json in data/, which its key does not know: name it in `files` of Pristine in"
+    with pytest.raises(RuntimeError, match=line):
+        records.write(run, {"answer": 42})
+    assert records.load(run) == {}
+
+
 def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     path, synced = tmp_path / "result.json", []
     monkeypatch.setattr("os.fsync", lambda _: synced.append(path.exists()))
@@ -305,7 +318,7 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
 
 def test_a_result_is_valid_for_its_key_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
-    run = parameters.Defect()
+    run = parameters.Defect.of({})
     assert records.load(run) is None
     records.write(run, {"answer": 42})
     assert records.load(run) == {"answer": 42}
