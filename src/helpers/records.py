@@ -37,8 +37,12 @@ def write_json(path: Path, content: Any) -> None:
 
 def sha256(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file."""
+    was_read = path in READ
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if not was_read:  # nothing but its checksum
+        READ.discard(path)
+    return digest
 
 
 def revision() -> str | None:
