@@ -47,7 +47,7 @@ PICTURES = {
     "12_emission/spectral_density": ("emission_spectral_density", "Spectral density of the isolated defects, and the partial Huang–Rhys factors of the modes of a small cell. A bound state is one sharp line, resonances have a width."),
     "12_emission/one_partner": ("emission_one_partner", "Spectral density of what one electron in one partner of the degenerate level pulls at, the Jahn–Teller coupling of the negative defects, and the partial factors of the modes of a small cell."),
     "12_emission/totals_by_size": ("emission_totals", "Total Huang–Rhys factor against the size of the cell, for a free sheet and on substrates that hold flexural phonons at a gap."),
-    "12_emission/lines": ("emission_lines", "Line shapes of electron attachment at several temperatures. The zero-phonon line is the peak at 0. What a transition leaves in the lattice lies to the right; an emitted photon lacks it."),
+    "12_emission/lines": ("emission_lines", "Line shapes of electron attachment at several temperatures, by the symmetric modes alone: the partners of the degenerate level share the electron. The zero-phonon line is the peak at 0. What a transition leaves in the lattice lies to the right; an emitted photon lacks it."),
 }  # fmt: skip
 FIGURES = {picture: name for picture, (name, _) in PICTURES.items() if name}
 
