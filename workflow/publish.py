@@ -105,15 +105,15 @@ NUMBERS = [
         for irrep in ("E", "A1")
     ],
     ("Shift of A2 at 6.87 THz by biaxial strain", "11_strain", "modes/5", "{0[per_cm_per_percent]:.2f} ± {0[error]:.2f} cm⁻¹ per %"),
-    ("Huang–Rhys factor of electron attachment to V_Se in 3×3 from the same forces, model / DFT", "12_emission", "defects/V_Se/in_cell",
+    ("Huang–Rhys factor of electron attachment to V_Se in 3×3 by symmetric modes, from the same forces, model / DFT", "12_emission", "defects/V_Se/in_cell",
      "{0[electron_attachment, wse2-defects][forces at the ground state's minimum][S]:.2f} / "
      "{0[electron_attachment, DFT][forces at the ground state's minimum][S]:.2f}"),
-    ("Huang–Rhys factor of electron attachment, isolated V_Se", "12_emission", "defects/V_Se/total", "{0[S]:.2f} ± {0[error]:.2f}"),
-    ("Huang–Rhys factor of electron attachment, V_Se2 in 3×3, from the displacement", "12_emission",
+    ("Huang–Rhys factor of electron attachment by symmetric modes, isolated V_Se", "12_emission", "defects/V_Se/total", "{0[S]:.2f} ± {0[error]:.2f}"),
+    ("Huang–Rhys factor of electron attachment by symmetric modes, V_Se2 in 3×3, from the displacement", "12_emission",
      "defects/V_Se2/in_cell/electron_attachment, wse2-defects/displacements/S", "{:.2f}"),
     ("Jahn–Teller energy over the energy of a phonon, one electron in e of V_Se in 3×3, model / DFT", "12_emission", "defects/V_Se/of_one_partner",
      "{0[wse2-defects][linear coupling][S]:.1f} / {0[DFT][linear coupling][S]:.1f}"),
-    ("The same, isolated V_Se", "12_emission", "defects/V_Se/one_partner/96", "{0[S]:.1f}, Jahn–Teller energy {0[energy_meV]:.0f} meV"),
+    ("The same by modes of irrep E that one electron in e drives (Jahn–Teller), isolated V_Se", "12_emission", "defects/V_Se/one_partner/96", "{0[S]:.1f}, Jahn–Teller energy {0[energy_meV]:.0f} meV"),
     ("Share of electron attachment within the sharpest peak, A1 of V_Se", "12_emission", "defects/V_Se/peaks/0", "{0[share]:.0%} at {0[meV]:.1f} meV"),
     ("Lattice constant with D3 against that without", "03_evaluation", "dispersion/all/lattice_constant_percent", "{:.1f} % apart"),
     ("States, defective minus pristine: all (exact: -3)", "05_defect", "integrated_dos/total", "{:.3f}"),
@@ -127,7 +127,7 @@ JUDGES = ("07_comparison", "08_dilute_limit", "11_strain")
 # Of NUMBERS, what README shows: by the beginning of the label.
 FIRST = (
     "Modes of the vacancy in 3×3", "Redistributed spectral weight of the local DOS of the vacancy in 3×3", "Force RMSE in a 6×6", "Lattice constant of the model",
-    "The three W move towards", "Redistributed spectral weight of the local DOS, 6 × 6", "Narrowest optical resonance A2", "Huang–Rhys factor of electron attachment, isolated V_Se", "Statements of the thesis",
+    "The three W move towards", "Redistributed spectral weight of the local DOS, 6 × 6", "Narrowest optical resonance A2", "Huang–Rhys factor of electron attachment by symmetric modes, isolated V_Se", "Statements of the thesis",
 )  # fmt: skip
 
 # What check_stale compares with: key of each notebook, what it draws and prints and a checksum of its outputs; the same of
