@@ -22,16 +22,20 @@ def constants():
     return dft.force_constants
 
 
-def test_the_negative_vacancy_has_the_factor_that_another_script_found(constants):
-    vacancy = transitions.read(FILE, "V_Se", "electron_attachment")["electron_attachment"][3]
+@pytest.fixture
+def vacancy():
+    """Return the electron attachment of V_Se in 3 x 3, read anew."""
+    return transitions.read(FILE, "V_Se", "electron_attachment")["electron_attachment"][3]
+
+
+def test_the_negative_vacancy_has_the_factor_that_another_script_found(constants, vacancy):
     found = transitions.factors(vacancy, constants)["forces at the ground state's minimum"]
     assert found.total == pytest.approx(0.47, abs=0.005)
     assert found.frequencies[found.factors.argmax()] == pytest.approx(2.80, abs=0.01)
     assert np.linalg.norm(vacancy.difference("ground") - vacancy.pushes["ground"]) < 1e-3  # C3v is kept
 
 
-def test_harmonic_states_have_one_factor_whatever_it_is_computed_from(constants):
-    vacancy = transitions.read(FILE, "V_Se", "electron_attachment")["electron_attachment"][3]
+def test_harmonic_states_have_one_factor_whatever_it_is_computed_from(constants, vacancy):
     moved = 0.1 * vacancy.pushes["ground"]
     moved -= vacancy.ground.get_masses() @ moved / vacancy.ground.get_masses().sum()
     push = np.einsum("ijab,jb->ia", constants, moved)
@@ -63,8 +67,7 @@ def embedded():
     )
 
 
-def test_forces_find_their_sites_and_equally_near_images_share_them(embedded):
-    vacancy = transitions.read(FILE, "V_Se", "electron_attachment")["electron_attachment"][3]
+def test_forces_find_their_sites_and_equally_near_images_share_them(embedded, vacancy):
     push = vacancy.pushes["ground"]
     on_site = transitions.on_sites(vacancy, push, embedded)
     assert on_site.sum(axis=0) == pytest.approx(push.sum(axis=0), abs=1e-12)
@@ -79,8 +82,7 @@ def test_forces_find_their_sites_and_equally_near_images_share_them(embedded):
         assert on_site[image] == pytest.approx(turn @ force, abs=1e-3)
 
 
-def test_a_cell_in_another_order_or_with_another_defect_is_refused(embedded):
-    vacancy = transitions.read(FILE, "V_Se", "electron_attachment")["electron_attachment"][3]
+def test_a_cell_in_another_order_or_with_another_defect_is_refused(embedded, vacancy):
     atoms = vacancy.ground[::-1]
     for other in (
         transitions.Transition("V_Se", {("ground", "ground"): atoms}),
@@ -117,8 +119,7 @@ def distorted(vacancy, coupling, curvature):
     return transitions.Transition("V_Se", frames)
 
 
-def test_a_partner_of_a_degenerate_level_pulls_by_what_changes_sign_with_the_distortion(constants):
-    vacancy = transitions.read(FILE, "V_Se", "electron_attachment")["electron_attachment"][3]
+def test_a_partner_of_a_degenerate_level_pulls_by_what_changes_sign_with_the_distortion(constants, vacancy):
     coupling, curvature = 0.1 * np.random.default_rng(0).normal(size=(2, 26, 3))
     one = distorted(vacancy, coupling, curvature)
     assert one.jahn_teller == pytest.approx(coupling)
@@ -129,8 +130,7 @@ def test_a_partner_of_a_degenerate_level_pulls_by_what_changes_sign_with_the_dis
     assert one.rises == vacancy.rises
 
 
-def test_one_partner_of_the_negative_vacancy_pulls_as_its_level_splits(constants):
-    vacancy = transitions.read(FILE, "V_Se", "electron_attachment")["electron_attachment"][3]
+def test_one_partner_of_the_negative_vacancy_pulls_as_its_level_splits(constants, vacancy):
     coupled = transitions.factors_of_one_partner(vacancy, constants)["linear coupling"]
     matrix = constants.swapaxes(1, 2).reshape(78, 78)
     relaxation = vacancy.jahn_teller.ravel() @ np.linalg.pinv(matrix) @ vacancy.jahn_teller.ravel() / 2  # eV
@@ -147,8 +147,7 @@ def test_one_partner_of_the_negative_vacancy_pulls_as_its_level_splits(constants
     )  # on the three W: no image shares it
 
 
-def test_a_distortion_of_which_a_frame_is_missing_or_elsewhere_is_refused(tmp_path):
-    vacancy = transitions.read(FILE, "V_Se", "electron_attachment")["electron_attachment"][3]
+def test_a_distortion_of_which_a_frame_is_missing_or_elsewhere_is_refused(tmp_path, vacancy):
     frames = distorted(vacancy, np.full((26, 3), 0.01), np.zeros((26, 3))).frames
     for (state, geometry), atoms in frames.items():
         atoms.calc.results.setdefault("energy", 0.0)
